@@ -1,0 +1,1 @@
+"""A file per command group: arguments in, messages out, an exit code."""

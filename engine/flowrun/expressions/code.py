@@ -1,0 +1,104 @@
+"""A generated Python function in the making: lines, names for constants, and which flow span each line came from."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from flowrun.diagnostics import NOWHERE, Span
+
+_serial = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The function, its text, and per line of that text (index 0 = line 1) the span it speaks for."""
+
+    function: Callable[..., Any]
+    source: str
+    spans: tuple[Span, ...]
+    filename: str
+
+    def span_at(self, line: int) -> Span:
+        return self.spans[line - 1] if 0 < line <= len(self.spans) else NOWHERE
+
+
+class Code:
+    """Emitters append lines and return Python expression texts that are valid from there on.
+
+    explain: emit the slower mode that also records why (a local named ``trace`` is in scope then).
+    Every generated function has a local named ``fuel`` (see ``runtime.Fuel``).
+    Nothing of the flow's text is ever pasted as code: texts and constants go through ``bind``.
+    """
+
+    def __init__(self, *, explain: bool = False) -> None:
+        self.explain = explain
+        self.names: dict[str, Any] = {}
+        self._bound: dict[tuple[str, int], str] = {}
+        self._keep: list[object] = []
+        self._lines: list[tuple[int, str, Span]] = []
+        self._depth = 1
+        self._span = NOWHERE
+        self._temps = count(1)
+
+    def bind(self, value: object, hint: str = "k") -> str:
+        """A global name for an object. Short plain texts and small whole numbers come back as their own literal."""
+        if value is None or value is True or value is False:
+            return repr(value)
+        if type(value) is str and len(value) <= 200:
+            return repr(value)
+        if type(value) is int and abs(value) < 2**63:
+            return repr(value)
+        key = (hint, id(value))
+        if key not in self._bound:
+            name = f"_{hint}{len(self._bound)}"
+            self._bound[key] = name
+            self._keep.append(value)  # an id is only unique while its object lives
+            self.names[name] = value
+        return self._bound[key]
+
+    def temp(self, hint: str = "v") -> str:
+        return f"{hint}_{next(self._temps)}"
+
+    def line(self, text: str) -> None:
+        self._lines.append((self._depth, text, self._span))
+
+    @contextmanager
+    def block(self, header: str) -> Iterator[None]:
+        """``with code.block("if x:"):`` — the lines inside are indented one step."""
+        self.line(header)
+        self._depth += 1
+        before = len(self._lines)
+        try:
+            yield
+        finally:
+            if len(self._lines) == before:
+                self.line("pass")
+            self._depth -= 1
+
+    @contextmanager
+    def at(self, span: Span) -> Iterator[None]:
+        """Lines emitted inside speak for this place of the flow file."""
+        outer, self._span = self._span, span
+        try:
+            yield
+        finally:
+            self._span = outer
+
+    def build(self, arguments: str, *, name: str = "generated", extra: Mapping[str, Any] | None = None) -> Built:
+        """Compile ``def name(arguments): …`` over the bound names. The text is kept for tracebacks."""
+        lines = [f"def {name}({arguments}):"]
+        spans = [NOWHERE]
+        for depth, text, span in self._lines or [(1, "pass", NOWHERE)]:
+            lines.append("    " * depth + text)
+            spans.append(span)
+        source = "\n".join(lines) + "\n"
+        filename = f"<flowrun {name} {next(_serial)}>"
+        namespace: dict[str, Any] = {**(extra or {}), **self.names}
+        exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - our own emitted text; see the class docstring
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+        return Built(namespace[name], source, tuple(spans), filename)

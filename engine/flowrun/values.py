@@ -1,0 +1,64 @@
+"""Values from wire to wire: exact JSON, secrets that never show, canonical text of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import msgspec
+
+Clock = Callable[[], datetime]
+"""Returns an aware time in UTC. Passed in, so tests freeze it."""
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class Secret:
+    """A text that prints as *** wherever it goes; ``reveal()`` is called only where it leaves for the wire."""
+
+    __slots__ = ("_text", "name")
+
+    def __init__(self, text: str, name: str = "") -> None:
+        self._text = text
+        self.name = name
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._text))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not copied into files")
+
+
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def decode_json(data: bytes | str) -> Any:
+    """JSON with exact numbers: integers as int, every other number as Decimal, never float.
+
+    Raises msgspec.DecodeError (a ValueError) on bad JSON.
+    """
+    return _decoder.decode(data)
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON with Decimals as plain numbers, digits kept."""
+    return _encoder.encode(value)
