@@ -13,6 +13,9 @@ from flowrun.diagnostics import NOWHERE, Span
 
 _serial = count(1)
 
+Aside = list[tuple[int, str, Span]]
+"""Lines kept apart: how much deeper than where they are inserted, the text, the span."""
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -44,6 +47,25 @@ class Code:
         self._depth = 1
         self._span = NOWHERE
         self._temps = count(1)
+        self._reads: dict[tuple[str, tuple[str | int, ...], str], str] = {}
+
+    # -- values that were read already --------------------------------------------------------------------------
+
+    def known(self, root: str, path: tuple[str | int, ...], form: str = "value") -> str | None:
+        """The local that already holds what ``path`` under the local ``root`` reads, where that is certain here.
+
+        form: "value" (None when absent) or "dict" (the value seen as a dict: empty when it is none).
+        """
+        return self._reads.get((root, path, form))
+
+    def remember(self, root: str, path: tuple[str | int, ...], local: str, form: str = "value") -> None:
+        """Say that ``local`` holds what ``path`` reads. Forgotten at the end of the block that said so, because
+        lines after the block cannot rely on lines inside it. ``root`` must not be assigned again before that."""
+        self._reads[root, path, form] = local
+
+    def forget(self, root: str) -> None:
+        """``root`` was assigned again: what was read from it no longer holds."""
+        self._reads = {key: local for key, local in self._reads.items() if key[0] != root}
 
     def bind(self, value: object, hint: str = "k") -> str:
         """A global name for an object. Short plain texts and small whole numbers come back as their own literal."""
@@ -64,6 +86,11 @@ class Code:
     def temp(self, hint: str = "v") -> str:
         return f"{hint}_{next(self._temps)}"
 
+    @property
+    def depth(self) -> int:
+        """Steps of indentation of the next line."""
+        return self._depth
+
     def line(self, text: str) -> None:
         self._lines.append((self._depth, text, self._span))
 
@@ -73,12 +100,29 @@ class Code:
         self.line(header)
         self._depth += 1
         before = len(self._lines)
+        reads = self._reads.copy()
         try:
             yield
         finally:
             if len(self._lines) == before:
                 self.line("pass")
             self._depth -= 1
+            self._reads = {key: local for key, local in reads.items() if self._reads.get(key) == local}
+
+    @contextmanager
+    def aside(self) -> Iterator[Aside]:
+        """Lines emitted inside are kept apart; ``insert`` puts them where it is called (at that depth), or nowhere."""
+        start, depth, reads = len(self._lines), self._depth, self._reads.copy()
+        kept: Aside = []
+        try:
+            yield kept
+        finally:
+            kept.extend((at - depth, text, span) for at, text, span in self._lines[start:])
+            del self._lines[start:]
+            self._reads = reads
+
+    def insert(self, kept: Aside) -> None:
+        self._lines.extend((self._depth + deeper, text, span) for deeper, text, span in kept)
 
     @contextmanager
     def at(self, span: Span) -> Iterator[None]:
