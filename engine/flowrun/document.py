@@ -206,7 +206,8 @@ def _build(document: Document) -> None:
     pending: list[Scalar | None] = []
     documents = 0
     shift = 1 if document.text.startswith("\ufeff") else 0
-    for event in yaml.parse(document.text, Loader=_Loader):
+    events: Any = yaml.parse(document.text, Loader=_Loader)
+    for event in events:
         start = event.start_mark.index + (shift if event.start_mark.index else 0)
         end = event.end_mark.index + (shift if event.end_mark.index else 0)
         if isinstance(event, yaml.DocumentStartEvent):

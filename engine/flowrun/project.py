@@ -1,0 +1,334 @@
+"""flowrun.yaml: connections, environments, alert channels, default policies; secrets by reference only.
+
+Reading it never needs a secret or a network; ``Project.resolve`` turns a reference into its value when a connection
+is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from flowrun.diagnostics import Diagnostic, Span, near
+from flowrun.document import Document, Map, Node, Scalar, Seq, parse
+from flowrun.errors import ProjectError
+from flowrun.values import Secret
+
+FILE = "flowrun.yaml"
+LANGUAGE_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvRef:
+    """``{ env: NAME }``: a variable of the operating system, read when the connection is opened."""
+
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """``{ secret: NAME }``: see ``Project.resolve`` for where it is looked for."""
+
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSpec:
+    """settings: the plain mapping as written, references as EnvRef and SecretRef; spans: where each key stands."""
+
+    name: str
+    connector: str
+    settings: Mapping[str, Any]
+    span: Span
+    spans: Mapping[str, Span] = field(default_factory=dict)
+
+    def public(self) -> dict[str, Any]:
+        """The settings that are no reference: what a connector class may see offline."""
+        return {k: v for k, v in self.settings.items() if not isinstance(v, EnvRef | SecretRef)}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """values: what expressions see as ``env``. sandbox: connections that run against their simulator."""
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    sandbox: tuple[str, ...] = ()
+    store: str | EnvRef | None = None
+    connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    root: Path
+    name: str = ""
+    connections: Mapping[str, ConnectionSpec] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    owners: Mapping[str, Any] = field(default_factory=dict)
+    secrets_dir: str | None = None
+    on_error: Map | None = None
+    document: Document | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def environment(self, name: str | None) -> Environment:
+        """The named environment; the first one when none is named. Raises ProjectError with the names there are."""
+        if name is None:
+            return next(iter(self.environments.values()), Environment("default"))
+        if name not in self.environments:
+            guess = near(name, self.environments)
+            known = ", ".join(self.environments) or "none"
+            raise ProjectError(
+                f"no environment is named '{name}'",
+                help=f"did you mean '{guess}'?" if guess else f"{FILE} has: {known}",
+            )
+        return self.environments[name]
+
+    def connection(self, name: str, environment: Environment | None = None) -> ConnectionSpec:
+        """The connection, with what the environment sets differently."""
+        if name not in self.connections:
+            known = ", ".join(self.connections) or "none"
+            raise ProjectError(f"no connection is named '{name}'", help=f"{FILE} has: {known}")
+        spec = self.connections[name]
+        changed = environment.connections.get(name) if environment else None
+        if not changed:
+            return spec
+        return ConnectionSpec(name, spec.connector, {**spec.settings, **changed}, spec.span, spec.spans)
+
+    def resolve(self, value: Any, environ: Mapping[str, str] | None = None) -> Any:
+        """A setting with every reference inside it replaced by its value.
+
+        ``{ secret: NAME }`` is looked for as the variable FLOWRUN_SECRET_NAME, then NAME in capitals, then the file
+        NAME in the folder ``secrets:`` of flowrun.yaml, then the system's keyring (service ``flowrun``; extra
+        ``keyring``). Raises ProjectError that names the variable to set.
+        """
+        environ = os.environ if environ is None else environ
+        if isinstance(value, EnvRef):
+            if value.name not in environ:
+                raise ProjectError(f"{value.span}: the variable {value.name} is not set", help=f"export {value.name}=…")
+            return environ[value.name]
+        if isinstance(value, SecretRef):
+            return self._secret(value, environ)
+        if isinstance(value, Mapping):
+            return {key: self.resolve(inner, environ) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.resolve(inner, environ) for inner in value]
+        return value
+
+    def _secret(self, ref: SecretRef, environ: Mapping[str, str]) -> Secret:
+        variable = "FLOWRUN_SECRET_" + ref.name.upper().replace("-", "_")
+        for name in (variable, ref.name.upper().replace("-", "_")):
+            if name in environ:
+                return Secret(environ[name], ref.name)
+        if self.secrets_dir is not None:
+            path = self.root / self.secrets_dir / ref.name
+            if path.is_file():
+                return Secret(path.read_text(encoding="utf-8").rstrip("\r\n"), ref.name)
+        found = _from_keyring(ref.name)
+        if found is not None:
+            return Secret(found, ref.name)
+        where = f" or write it to {self.secrets_dir}/{ref.name}" if self.secrets_dir else ""
+        raise ProjectError(f"{ref.span}: the secret '{ref.name}' is not set", help=f"export {variable}=…{where}")
+
+
+def _from_keyring(name: str) -> str | None:
+    try:
+        import keyring
+    except ImportError:
+        return None
+    try:
+        found: str | None = keyring.get_password("flowrun", name)
+    except Exception:  # no keyring on this machine: a back end's own error types are not ours to know
+        return None
+    return found
+
+
+def find_root(start: Path) -> Path | None:
+    """The nearest folder at or above ``start`` that holds flowrun.yaml."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    return None
+
+
+def load_project(start: Path) -> Project:
+    """The project that ``start`` belongs to. Mistakes in flowrun.yaml are in ``diagnostics``.
+
+    Raises ProjectError when there is no flowrun.yaml.
+    """
+    root = find_root(start if start.is_dir() else start.parent)
+    if root is None:
+        raise ProjectError(f"no {FILE} in {start} or above it", help="start a project with: flowrun init")
+    try:
+        text = (root / FILE).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ProjectError(f"{root / FILE} is not UTF-8 text", help="save it as UTF-8") from None
+    return read_project(root, parse(text, FILE))
+
+
+def read_project(root: Path, document: Document) -> Project:
+    """Document → Project."""
+    return _Reader(document).project(root)
+
+
+_KEYS = {
+    "flowrun": "version of the language: 1",
+    "project": "the project's name",
+    "connections": "the systems this project talks to",
+    "environments": "dev, test, qa, prod …: values, sandboxes, store",
+    "alerts": "where alerts go, by name",
+    "owners": "who answers for flows",
+    "secrets": "a folder with one file per secret",
+    "on_error": "policies for flows that have none of their own",
+}
+_ENVIRONMENT_KEYS = ("values", "sandbox", "store", "connections")
+
+
+class _Reader:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.found: list[Diagnostic] = list(document.problems)
+
+    def say(self, code: str, message: str, node: Node, help: str = "") -> None:
+        self.found.append(Diagnostic(code, message, node.span, help=help))
+
+    def project(self, root: Path) -> Project:
+        top = self.document.root
+        if not isinstance(top, Map):
+            if not self.found:
+                self.found.append(Diagnostic("FR020", f"{FILE} is empty", self.document.span(0, 0), help="flowrun: 1"))
+            return Project(root, document=self.document, diagnostics=tuple(self.found))
+        self.known(top, _KEYS)
+        version = top.get("flowrun")
+        if not (isinstance(version, Scalar) and version.text == LANGUAGE_VERSION):
+            self.say("FR021", "the first line must be 'flowrun: 1'", version or top)
+        policies = top.get("on_error")
+        project = Project(
+            root=root,
+            name=self.text(top.get("project")) or root.name,
+            connections=dict(self.connections(top.get("connections"))),
+            environments=dict(self.environments(top.get("environments"))),
+            alerts={key: self.plain(node) for key, node in self.entries(top.get("alerts"))},
+            owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
+            secrets_dir=self.text(top.get("secrets")) or None,
+            on_error=policies if isinstance(policies, Map) else None,
+            document=self.document,
+        )
+        for environment in project.environments.values():
+            for name in (*environment.sandbox, *environment.connections):
+                if name not in project.connections:
+                    node = Scalar(environment.span, name) if environment.span else top
+                    guess = near(name, project.connections)
+                    self.say(
+                        "FR151", f"no connection is named '{name}'", node, f"did you mean '{guess}'?" if guess else ""
+                    )
+        return Project(
+            **{name: getattr(project, name) for name in project.__slots__ if name != "diagnostics"},
+            diagnostics=tuple(sorted(self.found, key=lambda d: d.span.start)),
+        )
+
+    def known(self, node: Map, keys: Any) -> None:
+        for entry in node.entries:
+            if entry.key.text not in keys:
+                guess = near(entry.key.text, keys)
+                self.say(
+                    "FR030",
+                    f"unknown key '{entry.key.text}'",
+                    entry.key,
+                    f"did you mean '{guess}'?" if guess else f"known here: {', '.join(keys)}",
+                )
+
+    def entries(self, node: Node | None) -> Iterator[tuple[str, Node]]:
+        if isinstance(node, Map):
+            for entry in node.entries:
+                yield entry.key.text, entry.value
+        elif node is not None and not (isinstance(node, Scalar) and node.is_null):
+            self.say("FR031", "a block of 'name: …' lines belongs here", node)
+
+    def text(self, node: Node | None) -> str:
+        if node is None or (isinstance(node, Scalar) and node.is_null):
+            return ""
+        if isinstance(node, Scalar):
+            return node.text
+        self.say("FR031", "one value belongs here", node)
+        return ""
+
+    def connections(self, node: Node | None) -> Iterator[tuple[str, ConnectionSpec]]:
+        for name, value in self.entries(node):
+            if not isinstance(value, Map):
+                self.say("FR031", f"connection '{name}' needs settings", value, "connector: …")
+                continue
+            connector = self.text(value.get("connector"))
+            if not connector:
+                self.say("FR032", f"connection '{name}' names no connector", value, "connector: s4hana")
+            settings = {
+                e.key.text: self.plain(e.value, references=True) for e in value.entries if e.key.text != "connector"
+            }
+            spans = {e.key.text: e.key.span for e in value.entries}
+            yield name, ConnectionSpec(name, connector, settings, value.span, spans)
+
+    def environments(self, node: Node | None) -> Iterator[tuple[str, Environment]]:
+        for name, value in self.entries(node):
+            if isinstance(value, Scalar) and value.is_null:
+                yield name, Environment(name, span=value.span)
+                continue
+            if not isinstance(value, Map):
+                self.say("FR031", f"environment '{name}' needs values", value, "values: { … }")
+                continue
+            self.known(value, _ENVIRONMENT_KEYS)
+            sandbox = value.get("sandbox")
+            store = self.plain(value.get("store"), references=True) if value.get("store") else None
+            if isinstance(store, SecretRef):
+                store = None
+            yield (
+                name,
+                Environment(
+                    name,
+                    values={
+                        k: constant(v) if isinstance(v, Scalar) else self.plain(v)
+                        for k, v in self.entries(value.get("values"))
+                    },
+                    sandbox=tuple(self.text(item) for item in sandbox.items) if isinstance(sandbox, Seq) else (),
+                    store=store,
+                    connections={k: self.plain(v, references=True) for k, v in self.entries(value.get("connections"))},
+                    span=value.span,
+                ),
+            )
+
+    def plain(self, node: Node | None, references: bool = True) -> Any:
+        if isinstance(node, Map):
+            keys = node.keys()
+            if keys in (["env"], ["secret"]) and references:
+                name = self.text(node.entries[0].value)
+                return EnvRef(name, node.span) if keys == ["env"] else SecretRef(name, node.span)
+            return {entry.key.text: self.plain(entry.value, references) for entry in node.entries}
+        if isinstance(node, Seq):
+            return [self.plain(item, references) for item in node.items]
+        return constant(node) if isinstance(node, Scalar) else None
+
+
+def constant(node: Scalar) -> Any:
+    """``value:`` — quoted is text exactly as written; unquoted true, false, 12, 1.5 are what they look like; null is
+    null; every other unquoted scalar (NO, 007, 1E5, 2024-01-01) is text."""
+    text = node.text
+    if not node.plain:
+        return text
+    if text in ("true", "false"):
+        return text == "true"
+    if node.is_null:
+        return None
+    digits = text[1:] if text[:1] == "-" else text
+    whole, point, fraction = digits.partition(".")
+    if not whole.isascii() or not whole.isdigit() or (whole[0] == "0" and len(whole) > 1) or len(digits) > 40:
+        return text
+    if not point:
+        return int(text)
+    return Decimal(text) if fraction.isascii() and fraction.isdigit() else text
