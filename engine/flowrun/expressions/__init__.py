@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from flowrun.expressions.analyse import analyse
 from flowrun.expressions.code import Code
+from flowrun.expressions.findings import Analysis, Finding, PathRead
 from flowrun.expressions.jinja_parse import parse_jinja
 from flowrun.expressions.jinja_template import emit_jinja
 from flowrun.expressions.jmespath_emit import emit_jmespath
@@ -17,7 +19,19 @@ from flowrun.expressions.jmespath_parse import parse_jmespath
 from flowrun.expressions.parsed import Language, NameUse, Parsed
 from flowrun.expressions.search import compile_jmespath
 
-__all__ = ["Code", "Language", "NameUse", "Parsed", "compile_jmespath", "emit", "parse"]
+__all__ = [
+    "Analysis",
+    "Code",
+    "Finding",
+    "Language",
+    "NameUse",
+    "Parsed",
+    "PathRead",
+    "analyse",
+    "compile_jmespath",
+    "emit",
+    "parse",
+]
 
 
 @lru_cache(maxsize=4096)

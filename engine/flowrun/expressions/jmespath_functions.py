@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowrun.expressions.numbers import DIVIDE, bounded
-from flowrun.expressions.runtime import BadValue, Fuel, OverBudget, too_long
+from flowrun.expressions.runtime import BadValue, Fuel, too_long
 from flowrun.expressions.text import json_text
 
 Key = Callable[[Any, Fuel], Any]
