@@ -41,9 +41,12 @@ class JinjaAnalysis:
             result = self.expr(tree)
             if not self.parsed.names and len(self.findings.found) == before:
                 self.findings.add(
-                    "FR105", "a constant stands where an expression is expected: it names nothing", 0, len(self.parsed.text),
+                    "FR105",
+                    "a constant stands where an expression is expected: it names nothing",
+                    0,
+                    len(self.parsed.text),
                     help="write `value:` for a constant",
-                )  # fmt: skip
+                )
             return result
         for name in set_names(tree.body):
             self.own[name] = Typed()
@@ -190,10 +193,13 @@ class JinjaAnalysis:
         if isinstance(node.right, nodes.Filter) and node.right.name in _LOOSE and not self.in_parentheses(node.right):
             name = node.right.name
             self.findings.add(
-                "FR116", f"the filter {name!r} takes only what stands right before it, not the whole "
-                f"'a {node.operator} b'", node.right.lineno or 0, len(name), severity="lint",
+                "FR116",
+                f"the filter {name!r} takes only what stands right before it, not the whole 'a {node.operator} b'",
+                node.right.lineno or 0,
+                len(name),
+                severity="lint",
                 help=f"write (a {node.operator} b) | {name}, or a {node.operator} (b | {name})",
-            )  # fmt: skip
+            )
         whole = {left.field.type, right.field.type} == {"integer"} and not isinstance(node, (nodes.Div, nodes.Pow))
         return Typed(plain("integer" if whole else "decimal"))
 
@@ -260,15 +266,22 @@ class JinjaAnalysis:
             constant = other.value if isinstance(other, nodes.Const) else None
             if value.json == "number" and isinstance(constant, str) and plain_decimal(constant) is None:
                 self.findings.add(
-                    "FR114", f"{self.spell(value)} is a number and never equals the text {constant!r}", other.lineno or 0,
-                    len(constant) + 2, severity="lint",
-                )  # fmt: skip
+                    "FR114",
+                    f"{self.spell(value)} is a number and never equals the text {constant!r}",
+                    other.lineno or 0,
+                    len(constant) + 2,
+                    severity="lint",
+                )
             enum = value.field.enum
             if enum and isinstance(constant, str) and constant not in enum:
                 self.findings.add(
-                    "FR114", f"{self.spell(value)} is never {constant!r}", other.lineno or 0, len(constant) + 2,
-                    severity="lint", notes=(f"it is one of: {', '.join(enum[:12])}",),
-                )  # fmt: skip
+                    "FR114",
+                    f"{self.spell(value)} is never {constant!r}",
+                    other.lineno or 0,
+                    len(constant) + 2,
+                    severity="lint",
+                    notes=(f"it is one of: {', '.join(enum[:12])}",),
+                )
 
     # -- filters, tests, calls -------------------------------------------------------------------------------------
 

@@ -36,9 +36,12 @@ class JmespathAnalysis:
             text = self.parsed.text.strip()
             shown = tree["value"] if tree["type"] == "literal" and isinstance(tree["value"], str) else None
             self.findings.add(
-                "FR105", "a constant stands where a path is expected", 0, len(self.parsed.text),
+                "FR105",
+                "a constant stands where a path is expected",
+                0,
+                len(self.parsed.text),
                 help=f"write {{ value: {shown if shown is not None else text} }}",
-            )  # fmt: skip
+            )
         return result
 
     def node(self, node: Node, at: Typed | None) -> Typed:
@@ -54,8 +57,12 @@ class JmespathAnalysis:
                 return self.findings.root(name, start, length)
             if name in _WORDS_THAT_ARE_LITERALS:
                 self.findings.add(
-                    "FR104", f"{name!r} is read as a name", start, length, label=f"write `{name.lower().replace('none', 'null')}` in backticks"
-                )  # fmt: skip
+                    "FR104",
+                    f"{name!r} is read as a name",
+                    start,
+                    length,
+                    label=f"write `{name.lower().replace('none', 'null')}` in backticks",
+                )
             else:
                 self.findings.unknown_name(name, start, length, alone=node is self.parsed.tree)
             return Typed()
@@ -63,9 +70,13 @@ class JmespathAnalysis:
         if self.inside_filter and known is None and name in self.findings.scope:
             sure = at.field.type != "any"
             self.findings.add(
-                "FR107", f"{name!r} means a field of the element here: a filter cannot see outer names", start, length,
-                severity="error" if sure else "lint", help="use `each: … in …` with `where:`, which sees every name",
-            )  # fmt: skip
+                "FR107",
+                f"{name!r} means a field of the element here: a filter cannot see outer names",
+                start,
+                length,
+                severity="error" if sure else "lint",
+                help="use `each: … in …` with `where:`, which sees every name",
+            )
             return Typed()
         help = f"write `{name}` in backticks" if name in _WORDS_THAT_ARE_LITERALS else ""
         return self.findings.step(at, name, start, length, help=help)
@@ -74,9 +85,12 @@ class JmespathAnalysis:
         first, *rest = node["children"]
         if first["type"] == "not_expression" and rest[0]["type"] == "field" and "start" in rest[0]:
             self.findings.add(
-                "FR115", "'!' binds before '.': this asks for a field of a boolean", rest[0]["start"], rest[0]["length"],
+                "FR115",
+                "'!' binds before '.': this asks for a field of a boolean",
+                rest[0]["start"],
+                rest[0]["length"],
                 help="write !(a.b)",
-            )  # fmt: skip
+            )
             return Typed(plain("boolean"))
         value = self.node(first, at)
         for child in rest:
@@ -88,9 +102,12 @@ class JmespathAnalysis:
     def _current(self, node: Node, at: Typed | None) -> Typed:
         if at is None:
             self.findings.add(
-                "FR106", "'@' and a leading '[', '*' mean nothing at the root: begin with a name", node.get("start", 0), 1,
+                "FR106",
+                "'@' and a leading '[', '*' mean nothing at the root: begin with a name",
+                node.get("start", 0),
+                1,
                 notes=(self.findings.scope_note(),),
-            )  # fmt: skip
+            )
             return Typed()
         return at
 
@@ -116,9 +133,12 @@ class JmespathAnalysis:
         if base.json not in ("any", "array"):
             offset, length = self._place(base)
             self.findings.add(
-                "FR113", f"{base.spelled() or 'the value'} is {WORDS[base.json]}, not a list", offset, length,
+                "FR113",
+                f"{base.spelled() or 'the value'} is {WORDS[base.json]}, not a list",
+                offset,
+                length,
                 help="without [*] the value itself is read",
-            )  # fmt: skip
+            )
             base = Typed()
         each = self.findings.element(base, "*", *self._place(base))
         if condition is not None:
@@ -202,9 +222,13 @@ class JmespathAnalysis:
             name = which.spelled() or "the text"
             result = "gives null" if node["value"] not in ("eq", "ne") else "is never equal"
             self.findings.add(
-                "FR114", f"{name} holds text: compared with a number it {result}", start, length, severity="lint",
+                "FR114",
+                f"{name} holds text: compared with a number it {result}",
+                start,
+                length,
+                severity="lint",
                 help="compare with text ('10'), convert with to_number(…), or use calc, which reads plain decimals",
-            )  # fmt: skip
+            )
         elif node["value"] not in ("eq", "ne") and kinds & {"boolean", "array", "object"}:
             what = next(kind for kind in (left.json, right.json) if kind in ("boolean", "array", "object"))
             self.findings.add("FR114", f"the order of {WORDS[what]} is always null", start, length, severity="lint")
@@ -250,10 +274,13 @@ class JmespathAnalysis:
             if inner in ("string", "boolean", "object", "array"):
                 offset, length = node["start"], node["length"]
                 self.findings.add(
-                    "FR114", f"{name}() adds numbers, and the list holds {WORDS[inner]}", offset, length,
+                    "FR114",
+                    f"{name}() adds numbers, and the list holds {WORDS[inner]}",
+                    offset,
+                    length,
                     severity="error" if inner != "string" else "lint",
                     help=f"use calc: order.items | {'sum' if name == 'sum' else 'map'}('…'), which reads plain decimals",
-                )  # fmt: skip
+                )
         return self._result(name, values, array)
 
     def _item(self, array: Typed) -> str:

@@ -139,13 +139,20 @@ class Findings:
                 inner, text = known, kind.shape.text_numbers and known.type == "decimal"
         elif kind.type == "list":
             self.add(
-                "FR108", f"{at.spelled() or 'the value'} is a list and has no field {part!r}", offset, length,
+                "FR108",
+                f"{at.spelled() or 'the value'} is a list and has no field {part!r}",
+                offset,
+                length,
                 help=help or f"one element: [0].{part}; all of them: [*].{part}; a target row for each: each … in …",
-            )  # fmt: skip
+            )
         elif kind.type not in ("any", "object"):
             self.add(
-                "FR108", f"{at.spelled() or 'the value'} is {WORDS[at.json]} and has no field {part!r}", offset, length, help=help
-            )  # fmt: skip
+                "FR108",
+                f"{at.spelled() or 'the value'} is {WORDS[at.json]} and has no field {part!r}",
+                offset,
+                length,
+                help=help,
+            )
         return self._reached(at, path, offset, length, inner, text)
 
     def _unknown_field(self, at: Typed, shape: Shape, part: str, offset: int, length: int, help: str) -> None:
@@ -159,8 +166,13 @@ class Findings:
         self.add(
             "FR108" if shape.closed else "FR109",
             f"{where} has no field {part!r}" if shape.closed else f"{where} was never seen with a field {part!r}",
-            offset, length, severity="error" if shape.closed else "lint", label=label, help=help, notes=notes,
-        )  # fmt: skip
+            offset,
+            length,
+            severity="error" if shape.closed else "lint",
+            label=label,
+            help=help,
+            notes=notes,
+        )
 
     def element(self, at: Typed, part: str | int, offset: int, length: int) -> Typed:
         """One element of a list (``part`` a place, or "*" for each)."""

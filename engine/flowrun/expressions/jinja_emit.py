@@ -474,7 +474,7 @@ class Expressions:
         """The argument nodes in the function's order, its own defaults for those not written."""
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise self.fail(node, "'*' and '**' are not part of the language", "FR112")
-        named = {keyword.key: keyword.value for keyword in node.kwargs}
+        named: dict[str, Any] = {keyword.key: keyword.value for keyword in node.kwargs}
         try:
             bound = inspect.signature(function).bind(*[None] * (2 + skip), *node.args, **named)
         except TypeError as error:
@@ -558,7 +558,7 @@ class Expressions:
     def _rows_filter(self, node: nodes.Filter) -> Value:
         """map, select, reject, selectattr, rejectattr: filters and tests are named by a text written out."""
         subject = self.expr(self._subject(node)).text
-        named = {keyword.key: keyword.value for keyword in node.kwargs}
+        named: dict[str, Any] = {keyword.key: keyword.value for keyword in node.kwargs}
         args = list(node.args)
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise self.fail(node, "'*' and '**' are not part of the language", "FR112")
@@ -633,9 +633,12 @@ class Expressions:
         if isinstance(callee, nodes.Name):
             mean = near(callee.name, ["range"])
             raise self.fail(
-                callee, f"unknown function {callee.name}()", "FR110", word=callee.name,
+                callee,
+                f"unknown function {callee.name}()",
+                "FR110",
+                word=callee.name,
                 help=f"did you mean {mean!r}?" if mean else "filters stand behind the value: value | upper",
-            )  # fmt: skip
+            )
         raise self.fail(node, "nothing can be called", "FR110")
 
 

@@ -255,9 +255,13 @@ def f_wordcount(fuel: Fuel, value: Any) -> int:
 
 
 def f_wordwrap(
-    fuel: Fuel, value: Any, width: Any = 79, break_long_words: Any = True, wrapstring: Any = None,
+    fuel: Fuel,
+    value: Any,
+    width: Any = 79,
+    break_long_words: Any = True,
+    wrapstring: Any = None,
     break_on_hyphens: Any = True,
-) -> str:  # fmt: skip
+) -> str:
     subject = text(fuel, value)
     fuel.spend(len(subject))
     columns = _count(width, "wordwrap", 10_000)
@@ -267,12 +271,16 @@ def f_wordwrap(
     pieces = (
         glue.join(
             textwrap.wrap(
-                line, width=columns, expand_tabs=False, replace_whitespace=False,
-                break_long_words=bool(break_long_words), break_on_hyphens=bool(break_on_hyphens),
+                line,
+                width=columns,
+                expand_tabs=False,
+                replace_whitespace=False,
+                break_long_words=bool(break_long_words),
+                break_on_hyphens=bool(break_on_hyphens),
             )
         )
         for line in subject.splitlines()
-    )  # fmt: skip
+    )
     return _joined(fuel, glue, pieces)
 
 
@@ -397,7 +405,7 @@ def f_slice(fuel: Fuel, value: Any, slices: Any, fill_with: Any = None) -> list[
     for place in range(columns):
         end = at + each + (1 if place < longer else 0)
         row = items[at:end]
-        rows.append(row + [fill_with] if fill_with is not None and place >= longer else row)
+        rows.append([*row, fill_with] if fill_with is not None and place >= longer else row)
         at = end
     return rows
 

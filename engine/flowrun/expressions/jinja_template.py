@@ -74,9 +74,12 @@ class Template(Expressions):
                     place = each
                     break
         return self.fail(
-            place, f"{name!r} is a name of the flow; a template cannot give it another meaning", "FR119", word=name,
+            place,
+            f"{name!r} is a name of the flow; a template cannot give it another meaning",
+            "FR119",
+            word=name,
             help="choose another name",
-        )  # fmt: skip
+        )
 
     def statement(self, node: nodes.Node) -> None:
         if self.code.depth > 60:
@@ -149,9 +152,12 @@ class Template(Expressions):
         for name in assigned(node.target):
             if name in self.names or name in self.own or name in _RESERVED:
                 raise self.fail(
-                    node.target, f"{name!r} already has a meaning here; a loop adds a name, it never hides one", "FR119",
-                    word=name, help="choose another name",
-                )  # fmt: skip
+                    node.target,
+                    f"{name!r} has a meaning here already; a loop adds a name, it never hides one",
+                    "FR119",
+                    word=name,
+                    help="choose another name",
+                )
         code = self.code
         cost = 2 + sum(1 for each in node.body for _ in each.find_all(nodes.Node))
         items = self.local(f"{self.fn(rows)}(fuel, {self.expr(node.iter).text}, {cost})")

@@ -66,9 +66,9 @@ class Emitter:
 
     def node(self, node: Node, element: str | None) -> str:
         """The expression text of the node's value. None stands for JMESPath's null and for what is absent."""
-        if self.code.depth > _DEPTH_MAX or self._loops > _LOOPS_MAX:
-            if node["type"] not in ("field", "literal", "current", "identity", "index", "expref"):
-                return self.function(node, element)
+        deep = self.code.depth > _DEPTH_MAX or self._loops > _LOOPS_MAX
+        if deep and node["type"] not in ("field", "literal", "current", "identity", "index", "expref"):
+            return self.function(node, element)
         return str(getattr(self, "_" + node["type"])(node, element))
 
     def path(self, first: Node, path: Path, element: str | None) -> str:
@@ -260,8 +260,10 @@ class Emitter:
     def _expref(self, node: Node, element: str | None) -> str:
         raise ExpressionError(
             "'&' makes a function of an element: only sort_by, min_by, max_by and map take one",
-            offset=node.get("start", 0), length=1, code="FR113",
-        )  # fmt: skip
+            offset=node.get("start", 0),
+            length=1,
+            code="FR113",
+        )
 
     def _function_expression(self, node: Node, element: str | None) -> str:
         function = check_call(node)
@@ -293,16 +295,20 @@ def check_call(node: Node) -> functions.Function:
         most = "at least " if function.variadic else ""
         raise ExpressionError(
             f"{name}() takes {most}{wanted} argument{'s' if wanted > 1 else ''}, not {len(given)}",
-            offset=start, length=length, code="FR112",
-        )  # fmt: skip
+            offset=start,
+            length=length,
+            code="FR112",
+        )
     for place, child in enumerate(given):
         parameter = function.parameters[min(place, wanted - 1)]
         if (parameter == "expref") != (child["type"] == "expref"):
             what = "an expression after '&'" if parameter == "expref" else "a value, not an expression after '&'"
             raise ExpressionError(
                 f"argument {place + 1} of {name}() must be {what}",
-                offset=child.get("start", start), length=child.get("length", length), code="FR113",
-            )  # fmt: skip
+                offset=child.get("start", start),
+                length=child.get("length", length),
+                code="FR113",
+            )
     return function
 
 

@@ -1,4 +1,4 @@
-"""JMESPath text → jmespath's own tree, with places, exact numbers and the grammar's strictness where the library is lax."""
+"""JMESPath text → jmespath's own tree, with places and exact numbers, and strict where the library is lax."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from flowrun.expressions.parsed import DEPTH_MAX, NameUse, Parsed, check_length,
 
 Node = dict[str, Any]
 
+# The published type stubs hide the methods that are overridden here.
+_LexerBase: Any = Lexer
+_ParserBase: Any = Parser
+
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-class _Lexer(Lexer):
+class _Lexer(_LexerBase):  # type: ignore[misc]
     """jmespath's lexer; numbers in literals stay exact, and every token knows where it starts and ends."""
 
     def _consume_literal(self) -> dict[str, Any]:
@@ -50,7 +54,7 @@ class _Lexer(Lexer):
         return int(self._length if self._current is None else self._position)
 
 
-class _Parser(Parser):
+class _Parser(_ParserBase):  # type: ignore[misc]
     """jmespath's parser; nodes carry ``start`` and ``length``, and lists need their commas."""
 
     def _parse(self, expression: str) -> Any:
@@ -76,10 +80,10 @@ class _Parser(Parser):
         return self._placed(super()._token_nud_quoted_identifier(token), token)
 
     def _token_nud_literal(self, token: dict[str, Any]) -> Node:
-        return self._placed(ast.literal(token["value"]), token)
+        return self._placed(dict(ast.literal(token["value"])), token)
 
     def _token_nud_current(self, token: dict[str, Any]) -> Node:
-        return self._placed(ast.current_node(), token)
+        return self._placed(dict(ast.current_node()), token)
 
     def _token_nud_expref(self, token: dict[str, Any]) -> Node:
         token = {**token, "end": token["start"] + 1}
@@ -117,7 +121,7 @@ class _Parser(Parser):
             elif self._current_token() != "rparen":
                 self._fail(self._lookahead_token(0))
         self._match("rparen")
-        node: Node = ast.function_expression(left["value"], args)
+        node: Node = dict(ast.function_expression(left["value"], args))
         node["start"], node["length"] = left.get("start", 0), left.get("length", 1)
         return node
 
@@ -130,7 +134,7 @@ class _Parser(Parser):
             pairs.append(ast.key_val_pair(key_name=key["value"], node=self._expression(0)))
             if self._current_token() == "rbrace":
                 self._match("rbrace")
-                return ast.multi_select_dict(nodes=pairs)
+                return dict(ast.multi_select_dict(nodes=pairs))
             self._match("comma")
 
     def _parse_slice_expression(self) -> Node:

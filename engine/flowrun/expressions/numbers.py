@@ -174,10 +174,11 @@ def power(a: Any, b: Any) -> int | Decimal:
     whole = type(exponent) is int or exponent == Decimal(exponent).to_integral_value()
     if whole and exponent > 0:
         if size in (0, 1):
-            return base if exponent % 2 else abs(base)
-        if len(size.as_tuple().digits) * exponent <= DIGITS_MAX:
+            return base if exponent % 2 or not base else 1
+        if len(size.as_tuple().digits) * int(exponent) <= DIGITS_MAX:
             return base ** int(exponent) if type(base) is int else EXACT.power(base, Decimal(int(exponent)))
-    if (size.adjusted() + 1) * abs(exponent) > DIGITS_MAX or abs(exponent) > 1_000_000:
+    reach = Decimal(exponent).copy_abs()
+    if (size.adjusted() + 1) * reach > DIGITS_MAX or reach > 1_000_000:
         _too_many()
     return DIVIDE.power(Decimal(base), Decimal(exponent))
 
@@ -251,7 +252,7 @@ def rounded(value: Any, precision: Any = 0, method: str = "common") -> int | Dec
     if method not in _ROUNDINGS:
         raise BadValue("method must be common, ceil or floor", code="FR113")
     found, digits = number(value, "round"), number(precision, "round")
-    if digits != int(digits) or abs(digits) > 100:
+    if digits != int(digits) or not -100 <= digits <= 100:
         raise BadValue("round takes a whole number of digits up to 100", code="FR113")
     if type(found) is int and digits >= 0:
         return found
