@@ -260,7 +260,8 @@ def _build(document: Document) -> None:
                         document.span(start, start),
                     )
                 )
-            begin, finish = event.start_mark, event.end_mark
+            begin: Any = event.start_mark
+            finish: Any = event.end_mark
             if event.style in ("|", ">") or shift:
                 span = document.span(start, _block_end(document.text, start, end) if event.style else end)
             else:  # the marks know lines and columns already

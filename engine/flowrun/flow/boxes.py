@@ -1,0 +1,559 @@
+"""The boxes around the mapping: source and trigger, target, error policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from flowrun.connector import Connector, ObjectInfo, Registry
+from flowrun.contract import Field, Shape
+from flowrun.diagnostics import near
+from flowrun.document import Map, Node, Scalar, Seq
+from flowrun.errors import ERROR_CLASSES, ProjectError
+from flowrun.flow import words
+from flowrun.flow.model import (
+    Guard,
+    Policy,
+    Poll,
+    Retry,
+    Save,
+    Schedule,
+    Source,
+    Target,
+    Trigger,
+    Webhook,
+)
+from flowrun.flow.reading import Reader, Scope
+from flowrun.flow.rhs import ANY, Values
+from flowrun.project import Project
+
+
+class Systems:
+    """What the project's connections can do, asked offline; pinned contracts stand before the connector's own."""
+
+    def __init__(self, project: Project, registry: Registry) -> None:
+        self.project = project
+        self.registry = registry
+        self._shapes: dict[tuple[str, str], Shape | None] = {}
+
+    def connector(self, connection: str) -> type[Connector] | None:
+        spec = self.project.connections.get(connection)
+        if spec is None or spec.connector not in self.registry:
+            return None
+        try:
+            return self.registry[spec.connector]
+        except ProjectError:
+            return None
+
+    def settings(self, connection: str) -> dict[str, Any]:
+        spec = self.project.connections.get(connection)
+        return spec.public() if spec else {}
+
+    def info(self, connection: str, object: str) -> ObjectInfo | None:
+        cls = self.connector(connection)
+        return cls.object_info(object, self.settings(connection)) if cls else None
+
+    def shape(self, connection: str, object: str) -> Shape | None:
+        key = (connection, object)
+        if key not in self._shapes:
+            self._shapes[key] = self._pinned(connection, object) or self._own(connection, object)
+        return self._shapes[key]
+
+    def _own(self, connection: str, object: str) -> Shape | None:
+        cls = self.connector(connection)
+        return cls.describe(object, self.settings(connection)) if cls else None
+
+    def _pinned(self, connection: str, object: str) -> Shape | None:
+        from flowrun.values import decode_json
+
+        path = self.project.root / "contracts" / connection / f"{object}.json"
+        if not path.is_file():
+            return None
+        try:
+            return Shape.from_json(decode_json(path.read_bytes()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProjectError(
+                f"{path} is no contract file: {error}", help="flowrun connections pull-contract"
+            ) from None
+
+
+class BoxReader:
+    def __init__(self, reader: Reader, values: Values, systems: Systems) -> None:
+        self.reader = reader
+        self.values = values
+        self.systems = systems
+
+    # -- both ends -------------------------------------------------------------------------------------------------
+
+    def connection(self, node: Node | None) -> tuple[str, str]:
+        """(connection, connector), both "" after saying that there is none."""
+        r, project = self.reader, self.systems.project
+        name = r.text(node, "connection")
+        if node is None or not name:
+            return "", ""
+        if name not in project.connections:
+            guess = near(name, project.connections)
+            r.say(
+                "FR151",
+                f"no connection is named '{name}'",
+                node,
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
+            )
+            return "", ""
+        connector = project.connections[name].connector
+        if connector not in self.systems.registry:
+            guess = near(connector, self.systems.registry)
+            r.say(
+                "FR158",
+                f"connection '{name}' uses connector '{connector}', which is not installed",
+                node,
+                help=f"did you mean '{guess}'?" if guess else f"installed: {', '.join(self.systems.registry)}",
+            )
+            return name, ""
+        return name, connector
+
+    def object(self, connection: str, node: Node | None) -> tuple[str, ObjectInfo | None]:
+        r = self.reader
+        name = r.text(node, "object")
+        cls = self.systems.connector(connection) if connection else None
+        if node is None or not name or cls is None:
+            return name, None
+        info = self.systems.info(connection, name)
+        if info is None:
+            known = list(cls.objects(self.systems.settings(connection)))
+            guess = near(name, known)
+            r.say(
+                "FR159",
+                f"connection '{connection}' has no object '{name}'",
+                node,
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"it has: {', '.join(known)}",
+            )
+        return name, info
+
+    # -- source ----------------------------------------------------------------------------------------------------
+
+    def source_scope(self, node: Node | None) -> tuple[str, dict[str, Field], Shape | None]:
+        """(record name, what the record adds to the scope, its shape), read before the expressions that use it."""
+        if not isinstance(node, Map):
+            return "", {}, None
+        text = {e.key.text: e.value.text for e in node.entries if isinstance(e.value, Scalar)}
+        record, connection, object = text.get("record", ""), text.get("connection", ""), text.get("object", "")
+        known = connection in self.systems.project.connections
+        shape = self.systems.shape(connection, object) if known else None
+        field = Field(record, "object", shape=shape) if shape else Field(record)
+        if node.get("group_by") is not None:
+            rows = Field("rows", "list", item=Field("", "object", shape=shape) if shape else ANY)
+            group = Shape("group", {"key": Field("key", "text"), "rows": rows})
+            return record, {"group": Field("group", "object", shape=group)}, shape
+        return record, ({record: field} if record else {}), shape
+
+    def source(self, node: Node | None, scope: Scope, shape: Shape | None) -> Source | None:
+        r = self.reader
+        parts = r.box(node, words.SOURCE, "source")
+        if not parts or node is None:
+            return None
+        before = len(r.found)
+        connection, connector = self.connection(parts.get("connection"))
+        object, info = self.object(connection, parts.get("object"))
+        record = r.name(parts.get("record"), "record")
+        if record in ("vars", "env", "steps", "response", "group"):
+            r.say("FR048", f"'{record}' has a meaning of its own", parts["record"], help="choose another name")
+        if info is not None and not info.readable and "trigger" in parts:
+            r.say("FR162", f"{connection} cannot read '{object}'", parts["object"], help=info.note)
+        grouped = "group_by" in parts
+        row_scope = {
+            record: Field(record, "object", shape=shape) if shape else Field(record),
+            "env": scope.get("env", ANY),
+        }
+        trigger = self._trigger(parts.get("trigger"), connection, info, record, grouped, shape)
+        source = Source(
+            connection=connection,
+            connector=connector,
+            object=object,
+            record=record,
+            trigger=trigger,
+            key=self.values.value(parts.get("key"), scope, "key") or _missing(node),
+            span=node.span,
+            version=self.values.value(parts.get("version"), scope, "version"),
+            keep_order_by=self.values.value(parts.get("keep_order_by"), scope, "keep_order_by"),
+            only_when=r.expression(parts.get("only_when"), "calc", scope, "only_when"),
+            filter=self._filter(parts.get("filter"), info, shape),
+            expand=r.texts(parts.get("expand"), "expand"),
+            group_by=r.expression(parts.get("group_by"), "jmespath", row_scope, "group_by"),
+            reconcile=self._reconcile(parts.get("reconcile"), record),
+            shape=shape,
+        )
+        self._expand(parts.get("expand"), shape)
+        return source if not any(d.severity == "error" for d in r.found[before:]) else None
+
+    def _expand(self, node: Node | None, shape: Shape | None) -> None:
+        if node is None or shape is None or not shape.closed:
+            return
+        for item in self.reader.items(node, "expand"):
+            name = self.reader.text(item, "expand").split("/")[0]
+            if name and name not in shape.fields:
+                guess = near(name, [n for n, f in shape.fields.items() if f.type in ("list", "object")])
+                self.reader.say(
+                    "FR108",
+                    f"{shape.name} has nothing named '{name}' to expand",
+                    item,
+                    label=f"did you mean '{guess}'?" if guess else "",
+                )
+
+    def _filter(
+        self, node: Node | None, info: ObjectInfo | None, shape: Shape | None
+    ) -> dict[str, str | tuple[str, ...]]:
+        found: dict[str, str | tuple[str, ...]] = {}
+        r = self.reader
+        for entry in r.entries(node, "'filter'"):
+            name = entry.key.text
+            known = info.filters if info is not None and info.filters is not None else shape.fields if shape else None
+            if known is not None and name not in known:
+                guess = near(name, known)
+                r.say(
+                    "FR163",
+                    f"the source cannot filter by '{name}'",
+                    entry.key,
+                    label=f"did you mean '{guess}'?" if guess else "",
+                    help="" if guess else f"it can by: {', '.join(list(known)[:20])}",
+                )
+            if isinstance(entry.value, Seq):
+                found[name] = r.texts(entry.value, name)
+            else:
+                found[name] = r.text(entry.value, name)
+        return found
+
+    def _cursor(self, node: Node | None, record: str, info: ObjectInfo | None) -> str | None:
+        """``order.updated_at`` → ``updated_at``."""
+        if node is None:
+            return None
+        r = self.reader
+        text = r.text(node, "cursor")
+        head, dot, path = text.partition(".")
+        if not dot or head != record:
+            r.say("FR164", f"a cursor is a field of the record: {record}.FIELD", node, help=f"cursor: {record}.{text}")
+            return None
+        if info is not None and info.cursors and path not in info.cursors:
+            r.say(
+                "FR165",
+                f"'{path}' does not order the changes of {info.name}",
+                node,
+                help=f"it can be read since: {', '.join(info.cursors)}",
+            )
+        if info is not None and not info.cursors:
+            r.say(
+                "FR165", f"{info.name} cannot be read since a change", node, help="write full: true instead of a cursor"
+            )
+        return path
+
+    def _trigger(
+        self,
+        node: Node | None,
+        connection: str,
+        info: ObjectInfo | None,
+        record: str,
+        grouped: bool,
+        shape: Shape | None,
+    ) -> Trigger | None:
+        r = self.reader
+        if node is None:
+            return None
+        parts = r.box(node, words.TRIGGER, "trigger")
+        if len(parts) != 1:
+            if parts or isinstance(node, Map):
+                r.say("FR166", "a trigger is exactly one of webhook, poll, schedule", r.head(node))
+            return None
+        if "webhook" in parts:
+            event = r.text(parts["webhook"], "webhook")
+            cls = self.systems.connector(connection) if connection else None
+            if cls is not None and event and event not in cls.events:
+                guess = near(event, cls.events)
+                r.say(
+                    "FR167",
+                    f"connection '{connection}' sends no event '{event}'",
+                    parts["webhook"],
+                    label=f"did you mean '{guess}'?" if guess else "",
+                    help="" if guess else f"it sends: {', '.join(cls.events) or 'none; use poll'}",
+                )
+            return Webhook(event)
+        name = "poll" if "poll" in parts else "schedule"
+        box = words.POLL if name == "poll" else words.SCHEDULE
+        inner = r.box(parts[name], box, name)
+        if not inner:
+            return None
+        cursor = self._cursor(inner.get("cursor"), record, info)
+        full = r.boolean(inner.get("full"), "full")
+        overlap = r.duration(inner.get("overlap"), "overlap")
+        page_size = r.count(inner.get("page_size"), "page_size")
+        if "cursor" not in inner and not full:
+            r.say(
+                "FR168",
+                f"the {name} says neither 'cursor' nor 'full: true'",
+                r.head(parts[name]),
+                help=f"cursor: {record}.FIELD   (or full: true to read everything each time)",
+            )
+        if cursor and "overlap" not in inner and _is_time(shape, cursor):
+            r.say(
+                "FR169",
+                f"the {name} has a cursor without 'overlap'",
+                r.head(parts[name]),
+                severity="lint",
+                help="changes that are written late are missed; write overlap: 5m",
+            )
+        if grouped and cursor and info is not None and not info.by_key and info.filters == ():
+            r.say(
+                "FR170",
+                "groups need the complete set; this source cannot read a group's rows again",
+                r.head(parts[name]),
+                help="full: true instead of a cursor",
+            )
+        if name == "schedule":
+            cron = r.text(inner.get("cron"), "cron")
+            self._cron(inner.get("cron"), cron)
+            zone = r.text(inner.get("zone"), "zone") or "UTC"
+            self._zone(inner.get("zone"), zone)
+            return Schedule(cron, zone, cursor, int(overlap or 0), full, page_size)
+        every = r.duration(inner.get("every"), "every")
+        return Poll(int(every or 0), cursor, int(overlap or 0), full, page_size)
+
+    def _cron(self, node: Node | None, text: str) -> None:
+        if node is None or not text:
+            return
+        from datetime import UTC, datetime
+
+        from cronsim import CronSim, CronSimError
+
+        try:
+            CronSim(text, datetime(2026, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            self.reader.say(
+                "FR172", f"'{text}' is no cron line: {error}", node, help='five fields: "0 3 * * *" is 3:00 each day'
+            )
+
+    def _zone(self, node: Node | None, zone: str) -> None:
+        from flowrun.expressions.converters import is_zone
+
+        if node is not None and not is_zone(zone):
+            self.reader.say("FR173", f"no time zone is named '{zone}'", node, help="an IANA name such as Europe/Berlin")
+
+    def _reconcile(self, node: Node | None, record: str) -> dict[str, Any] | None:
+        if node is None:
+            return None
+        r = self.reader
+        parts = r.box(node, words.RECONCILE, "reconcile")
+        every, back = r.duration(parts.get("every"), "every"), r.duration(parts.get("look_back"), "look_back")
+        self._cron(parts.get("full"), r.text(parts.get("full"), "full"))
+        return {
+            "every_secs": int(every) if every is not None else None,
+            "look_back_secs": int(back) if back is not None else None,
+            "full": r.text(parts.get("full"), "full") or None,
+            "cursor": self._cursor(parts.get("cursor"), record, None),
+            "compare": r.texts(parts.get("compare"), "compare"),
+            "on_difference": r.word(parts.get("on_difference"), "on_difference", ("report", "repair")) or "report",
+        }
+
+    # -- target ----------------------------------------------------------------------------------------------------
+
+    def target(self, node: Node | None, scope: Scope) -> Target | None:
+        r = self.reader
+        parts = r.box(node, words.TARGET, "target")
+        if not parts or node is None:
+            return None
+        before = len(r.found)
+        connection, connector = self.connection(parts.get("connection"))
+        object, info = self.object(connection, parts.get("object"))
+        action = r.text(parts.get("action"), "action")
+        shape = self.systems.shape(connection, object) if connection and object else None
+        once = "none"
+        if info is not None and action and action not in info.actions:
+            guess = near(action, info.actions)
+            r.say(
+                "FR174",
+                f"{connection} cannot {action} '{object}'",
+                parts["action"],
+                label=f"did you mean '{guess}'?" if guess else "",
+                help=info.note or f"it can: {', '.join(info.actions) or 'nothing; it is read only'}",
+            )
+        elif info is not None and action:
+            once = info.actions[action]
+        idempotency = (
+            r.box(parts.get("idempotency"), words.IDEMPOTENCY, "idempotency") if "idempotency" in parts else {}
+        )
+        key = self.values.value(idempotency.get("key"), scope, "idempotency.key")
+        find = r.texts(idempotency.get("find_existing"), "find_existing")
+        if action == "create" and "key" not in idempotency:
+            r.say(
+                "FR175",
+                "'create' without an idempotency key may create twice",
+                r.head(parts.get("action", node)),
+                help='idempotency: { key: "{{ … }}" }, the same however often a record is tried',
+            )
+        if info is not None and info.find:
+            for field in find:
+                if field not in info.find:
+                    r.say(
+                        "FR176",
+                        f"{object} cannot be looked up by '{field}'",
+                        idempotency["find_existing"],
+                        help=f"it can by: {', '.join(info.find)}",
+                    )
+        if once == "find" and action == "create" and not find:
+            r.say(
+                "FR177",
+                "after a lost answer nothing can be asked: 'find_existing' is missing",
+                r.head(node),
+                severity="lint",
+                help=f"find_existing: {info.find[0] if info and info.find else 'FIELD'}; without it delivery is at least once",
+            )
+            once = "none"
+        match = r.texts(parts.get("match"), "match")
+        if action in ("update", "upsert", "delete") and not match:
+            r.say(
+                "FR178",
+                f"'{action}' does not say which object it means",
+                r.head(parts.get("action", node)),
+                help="match: FIELD of the target that the map fills",
+            )
+        if info is not None and info.match:
+            for field in match:
+                if field not in info.match:
+                    r.say(
+                        "FR176",
+                        f"{object} cannot be matched by '{field}'",
+                        parts["match"],
+                        help=f"it can by: {', '.join(info.match)}",
+                    )
+        guard = None
+        if "guard" in parts:
+            inner = r.box(parts["guard"], words.GUARD, "guard")
+            guard = Guard(r.count(inner.get("max_changes"), "max_changes"), self._share(inner.get("max_share")))
+        batch = r.count(parts.get("batch"), "batch") or 1
+        save = self._saves(parts.get("save"), {**scope, "response": ANY})
+        if any(d.severity == "error" for d in r.found[before:]):
+            return None
+        return Target(
+            connection=connection,
+            connector=connector,
+            object=object,
+            action=action,
+            span=node.span,
+            once=once,
+            idempotency_key=key,
+            find_existing=find,
+            match=match,
+            save=save,
+            only_changes=r.boolean(parts.get("only_changes"), "only_changes"),
+            batch=max(1, batch),
+            guard=guard,
+            shape=shape,
+        )
+
+    def _share(self, node: Node | None) -> Decimal | None:
+        if node is None:
+            return None
+        text = self.reader.text(node, "max_share")
+        number = text.removesuffix("%").strip()
+        if not text.endswith("%") or not number.isdigit() or int(number) > 100:
+            self.reader.say("FR038", f"max_share is a percentage such as 40%, not '{text}'", node)
+            return None
+        return Decimal(number) / 100
+
+    def _saves(self, node: Node | None, scope: Scope) -> tuple[Save, ...]:
+        if node is None:
+            return ()
+        r = self.reader
+        items = node.items if isinstance(node, Seq) else [node]
+        found = []
+        for item in items:
+            parts = r.box(item, words.SAVE, "save")
+            source_id = self.values.value(parts.get("source_id"), scope, "source_id")
+            target_id = self.values.value(parts.get("target_id"), scope, "target_id")
+            xref = r.text(parts.get("xref"), "xref")
+            if source_id and target_id and xref:
+                found.append(Save(xref, source_id, target_id, item.span))
+        return tuple(found)
+
+    # -- policies --------------------------------------------------------------------------------------------------
+
+    def policies(
+        self, node: Node | None, queue: str, alerts: Mapping[str, Any], raised: frozenset[str]
+    ) -> dict[str, Policy]:
+        """Policies in file order; ``other`` is always there."""
+        r = self.reader
+        found: dict[str, Policy] = {}
+        for entry in r.entries(node, "'on_error'"):
+            name = entry.key.text
+            if name not in ERROR_CLASSES:
+                guess = near(name, ERROR_CLASSES)
+                r.say(
+                    "FR160",
+                    f"there is no error class '{name}'",
+                    entry.key,
+                    label=f"did you mean '{guess}'?" if guess else "",
+                    help="" if guess else f"classes: {', '.join(ERROR_CLASSES)}",
+                )
+                continue
+            policy = self._policy(entry.value, alerts)
+            if policy is not None:
+                found[name] = policy
+        if "other" not in found:
+            missing = sorted(raised - set(found) - {"other"})
+            if node is not None and missing:
+                r.say(
+                    "FR161",
+                    f"no policy for: {', '.join(missing)}",
+                    r.head(node),
+                    severity="lint",
+                    help="add other: { dead_letter: …, alert: … }; without it they become dead letters",
+                )
+            found["other"] = Policy(dead_letter=queue)
+        return found
+
+    def _policy(self, node: Node, alerts: Mapping[str, Any]) -> Policy | None:
+        r = self.reader
+        parts = r.box(node, words.POLICY, "a policy")
+        if not parts:
+            return None
+        alert = r.text(parts.get("alert"), "alert")
+        if alert and alert not in alerts:
+            guess = near(alert, alerts)
+            r.say(
+                "FR179",
+                f"flowrun.yaml has no alert channel '{alert}'",
+                parts["alert"],
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"channels: {', '.join(alerts) or 'none'}",
+            )
+        retry = None
+        if "retry" in parts:
+            inner = r.box(parts["retry"], words.RETRY, "retry")
+            times, wait, most = (
+                r.count(inner.get("times"), "times"),
+                r.duration(inner.get("wait"), "wait"),
+                r.duration(inner.get("max_wait"), "max_wait"),
+            )
+            if times is not None and wait is not None and most is not None:
+                retry = Retry(times, float(wait), float(most))
+        return Policy(
+            retry=retry,
+            dead_letter=r.text(parts.get("dead_letter"), "dead_letter") or None,
+            alert=alert or None,
+            pause=r.word(parts.get("pause"), "pause", ("connection", "flow")) or None,
+            flag=r.word(parts.get("flag"), "flag", ("review",)) or None,
+            finish=r.word(parts.get("finish"), "finish", ("success",)) or None,
+            undo=r.boolean(parts.get("undo"), "undo"),
+        )
+
+
+def _missing(node: Node) -> Any:
+    from flowrun.flow.model import Literal_, Value
+
+    return Value(Literal_(""), node.span)
+
+
+def _is_time(shape: Shape | None, path: str) -> bool:
+    field = shape.get(path.split(".")[0]) if shape else None
+    return field is None or field.type in ("date", "datetime", "any", "text")

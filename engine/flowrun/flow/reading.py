@@ -1,0 +1,258 @@
+"""Reading nodes into plain values, saying what is wrong at its place, and going on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from flowrun.contract import Field
+from flowrun.diagnostics import Diagnostic, Fix, Severity, Span, near
+from flowrun.document import Document, Entry, Map, Node, Scalar, Seq
+from flowrun.errors import ExpressionError
+from flowrun.expressions import Analysis, Finding, PathRead, analyse
+from flowrun.expressions import parse as parse_expression
+from flowrun.expressions.parsed import Language, Parsed
+from flowrun.flow.model import Expr
+from flowrun.flow.words import Box
+from flowrun.project import constant
+
+Scope = Mapping[str, Field]
+"""Names in scope, each with what is known of its value."""
+
+_DURATION = re.compile(r"(\d{1,6})\s*(ms|s|m|h|d)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+_DID_YOU_MEAN = re.compile(r"did you mean '([^']+)'")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class Reader:
+    """Diagnostics of one file, and the small readers that every box uses. A reader returns None (or an empty value)
+    after saying what is wrong, so one mistake has one message."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.found: list[Diagnostic] = []
+        self.reads: list[PathRead] = []
+        self._analyses: dict[tuple[str, str, int], tuple[Scope, Analysis]] = {}
+
+    def say(
+        self,
+        code: str,
+        message: str,
+        at: Node | Span,
+        *,
+        help: str = "",
+        severity: Severity = "error",
+        label: str = "",
+        notes: tuple[str, ...] = (),
+        fix: Fix | None = None,
+        related: tuple[tuple[str, Span], ...] = (),
+    ) -> None:
+        span = at.span if isinstance(at, Node) else at
+        self.found.append(Diagnostic(code, message, span, severity, label, help, notes, related, fix))
+
+    # -- containers ------------------------------------------------------------------------------------------------
+
+    def box(self, node: Node | None, box: Box, what: str) -> dict[str, Node]:
+        """The entries of a mapping that may only have the box's keys. Says: unknown key, missing key, wrong form."""
+        if node is None:
+            return {}
+        if not isinstance(node, Map):
+            self.say("FR031", f"{what} is a block of 'name: …' lines", node, help=f"known here: {', '.join(box)}")
+            return {}
+        found = {}
+        for entry in node.entries:
+            name = entry.key.text
+            if name in box:
+                if not (isinstance(entry.value, Scalar) and entry.value.is_null and box[name].kind != "constant"):
+                    found[name] = entry.value
+                elif box[name].kind not in ("default", "plain"):
+                    self.say("FR033", f"'{name}' has no value", entry.key, help=box[name].doc)
+                    found[name] = entry.value
+                else:
+                    found[name] = entry.value
+            else:
+                self.unknown_key(entry, box, what)
+        for name, word in box.items():
+            if word.required and node.get(name) is None:
+                example = f"{name}: {word.example}" if word.example else f"{name}: …"
+                self.say("FR034", f"{what} lacks '{name}'", self.head(node), help=f"{example}   ({word.doc})")
+        return found
+
+    def unknown_key(self, entry: Entry, known: Iterable[str], what: str) -> None:
+        names = list(known)
+        name = entry.key.text
+        guess = near(name, names)
+        fix = Fix(entry.key.span.start, entry.key.span.end, guess) if guess and entry.key.plain else None
+        self.say(
+            "FR030",
+            f"unknown key '{name}' in {what}",
+            entry.key,
+            label=f"did you mean '{guess}'?" if guess else "",
+            help="" if guess else f"known here: {', '.join(names)}",
+            fix=fix,
+        )
+
+    def head(self, node: Node) -> Span:
+        """The first line of a node: where a message about the whole of it points."""
+        span = node.span
+        if span.line == span.end_line:
+            return span
+        end = span.start + len(self.document.line(span.line)) - (span.column - 1)
+        return self.document.span(span.start, max(end, span.start + 1))
+
+    def entries(self, node: Node | None, what: str) -> Iterator[Entry]:
+        if isinstance(node, Map):
+            yield from node.entries
+        elif node is not None:
+            self.say("FR031", f"{what} is a block of 'name: …' lines", node)
+
+    def items(self, node: Node | None, what: str) -> Sequence[Node]:
+        """A list, or one value standing for a list of one."""
+        if node is None:
+            return ()
+        if isinstance(node, Seq):
+            return node.items
+        if isinstance(node, Scalar):
+            return (node,)
+        self.say("FR031", f"{what} is a list", node)
+        return ()
+
+    # -- scalars ---------------------------------------------------------------------------------------------------
+
+    def text(self, node: Node | None, what: str) -> str:
+        if node is None:
+            return ""
+        if not isinstance(node, Scalar):
+            self.say("FR031", f"{what} is one value", node)
+            return ""
+        return node.text
+
+    def texts(self, node: Node | None, what: str) -> tuple[str, ...]:
+        return tuple(text for item in self.items(node, what) if (text := self.text(item, what)))
+
+    def name(self, node: Node | None, what: str) -> str:
+        text = self.text(node, what)
+        if text and node is not None and not _NAME.fullmatch(text):
+            self.say(
+                "FR035", f"'{text}' cannot be a name", node, help="letters, digits and _, not starting with a digit"
+            )
+            return ""
+        return text
+
+    def flow_name(self, node: Node | None) -> str:
+        text = self.text(node, "the name")
+        if text and node is not None and not _FLOW_NAME.fullmatch(text):
+            self.say("FR035", f"'{text}' cannot be a flow's name", node, help="letters, digits, -, _ and .")
+        return text
+
+    def boolean(self, node: Node | None, what: str) -> bool:
+        if node is None:
+            return False
+        text = self.text(node, what)
+        if text not in ("true", "false"):
+            self.say("FR036", f"{what} is true or false, not '{text}'", node)
+        return text == "true"
+
+    def word(self, node: Node | None, what: str, allowed: Sequence[str]) -> str:
+        text = self.text(node, what)
+        if node is not None and text and text not in allowed:
+            guess = near(text, allowed)
+            self.say(
+                "FR037",
+                f"{what} is one of {', '.join(allowed)}, not '{text}'",
+                node,
+                label=f"did you mean '{guess}'?" if guess else "",
+            )
+            return ""
+        return text
+
+    def count(self, node: Node | None, what: str) -> int | None:
+        if node is None:
+            return None
+        text = self.text(node, what)
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            self.say("FR038", f"{what} is a whole number, not '{text}'", node)
+            return None
+        return int(text)
+
+    def duration(self, node: Node | None, what: str) -> Decimal | None:
+        """Seconds of ``15m``, ``2h``, ``30s``, ``1d``, ``250ms``."""
+        if node is None:
+            return None
+        text = self.text(node, what)
+        found = _DURATION.fullmatch(text)
+        if found is None:
+            self.say("FR039", f"{what} is a time span such as 30s, 15m, 2h or 1d, not '{text}'", node)
+            return None
+        return int(found.group(1)) * _SECONDS[found.group(2)]
+
+    def plain(self, node: Node | None) -> Any:
+        """Test data: maps, lists, and constants as ``value:`` reads them."""
+        if isinstance(node, Map):
+            return {entry.key.text: self.plain(entry.value) for entry in node.entries}
+        if isinstance(node, Seq):
+            return [self.plain(item) for item in node.items]
+        return constant(node) if isinstance(node, Scalar) else None
+
+    # -- expressions -----------------------------------------------------------------------------------------------
+
+    def expression(self, node: Node | None, language: Language, scope: Scope, what: str) -> Expr | None:
+        """A checked expression; None after saying what is wrong with it."""
+        if node is None:
+            return None
+        if not isinstance(node, Scalar):
+            self.say("FR031", f"{what} is one expression", node)
+            return None
+        try:
+            parsed = parse_expression(language, node.text)
+        except ExpressionError as error:
+            self.say(error.code, error.message, self.document.inside(node, error.offset, error.length), help=error.help)
+            return None
+        good = True
+        for finding in self.analysis(parsed, scope).findings:
+            span = self.document.inside(node, finding.offset, finding.length)
+            good &= finding.severity != "error"
+            self.say(
+                finding.code,
+                finding.message,
+                span,
+                severity=finding.severity,
+                label=finding.label,
+                help=finding.help,
+                notes=finding.notes,
+                fix=self._fix(node, finding, span),
+            )
+        if not good:
+            return None
+        return Expr(language, node.text, self.document.inside(node, 0, len(node.text)))
+
+    def analysis(self, parsed: Parsed, scope: Scope) -> Analysis:
+        """What is known of an expression; remembered, since the check asks more than once."""
+        key = (parsed.language, parsed.text, id(scope))
+        found = self._analyses.get(key)
+        if found is None:
+            found = (scope, analyse(parsed, scope))  # the scope is kept, so that its id stays its own
+            self._analyses[key] = found
+            self.reads.extend(found[1].reads)
+        return found[1]
+
+    def _fix(self, node: Scalar, finding: Finding, span: Span) -> Fix | None:
+        """Certain only where one near name replaces exactly the word that is wrong."""
+        if finding.code == "FR105" and node.plain:
+            return Fix(node.span.start, node.span.end, f"{{ value: {quoted(node)} }}")
+        guess = _DID_YOU_MEAN.search(finding.label or finding.help)
+        if guess is None or finding.severity != "error" or finding.code not in ("FR104", "FR108", "FR110", "FR111"):
+            return None
+        wrong = self.document.text[span.start : span.end]
+        right = guess.group(1)
+        return Fix(span.start, span.end, right) if wrong.isidentifier() and right.isidentifier() else None
+
+
+def quoted(node: Scalar) -> str:
+    """The scalar's text as YAML that stays text."""
+    text = node.text.replace('"', "'")
+    return f'"{text}"'

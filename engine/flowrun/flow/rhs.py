@@ -1,0 +1,505 @@
+"""Right-hand sides: short forms, long forms, cases, loops, fragments → Value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flowrun.contract import Field
+from flowrun.diagnostics import Fix, near
+from flowrun.document import Entry, Map, Node, Scalar, Seq
+from flowrun.errors import ExpressionError
+from flowrun.expressions import parse
+from flowrun.expressions.converters import check_call, parse_call, result_field
+from flowrun.flow.model import (
+    Case,
+    ConverterCall,
+    Each,
+    Expr,
+    FieldMap,
+    FieldMapping,
+    First,
+    Items,
+    Key,
+    Literal_,
+    Nested,
+    Origin,
+    Value,
+)
+from flowrun.flow.reading import Reader, Scope
+from flowrun.flow.words import CASE, ORIGINS, VALUE
+from flowrun.project import constant
+
+if TYPE_CHECKING:
+    from flowrun.document import Document
+
+_EACH = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s+in\s+(.+)", re.DOTALL)
+_TEMPLATE = re.compile(r"\{\{|\{%")
+ANY = Field("")
+_EMPTY_MAP_HELP = "a nested object is written  NAME: { map: { … } }  or  NAME.FIELD: …"
+
+
+class Fragment:
+    """A fragment file, read where it is used. needs: the names its caller binds."""
+
+    def __init__(self, name: str, document: Document, needs: tuple[str, ...], map: Map | None) -> None:
+        self.name = name
+        self.document = document
+        self.needs = needs
+        self.map = map
+
+
+class Values:
+    """Reads right-hand sides with a Reader. lookups: names of tables; used: the tables that some value named."""
+
+    def __init__(self, reader: Reader, lookups: Sequence[str], fragments: Mapping[str, Fragment]) -> None:
+        self.reader = reader
+        self.lookups = lookups
+        self.fragments = fragments
+        self.used: set[str] = set()
+        self.names_used: set[str] = set()
+        self._using: list[str] = []
+
+    # -- one value -------------------------------------------------------------------------------------------------
+
+    def value(self, node: Node | None, scope: Scope, what: str = "the value", box: Any = VALUE) -> Value | None:
+        """The Value of a right-hand side; None after saying what is wrong."""
+        r = self.reader
+        if node is None:
+            return None
+        if isinstance(node, Scalar):
+            return self._short(node, scope, what)
+        if isinstance(node, Seq):
+            values = [self.value(item, scope, what) for item in node.items]
+            return Value(Items(tuple(v for v in values if v)), node.span) if all(values) else None
+        assert isinstance(node, Map)
+        if not any(entry.key.text in VALUE for entry in node.entries):
+            self._refuse_nesting(node)
+            return None
+        before = len(r.found)
+        parts = r.box(node, box, "a value")
+        origin = self._origin(node, parts, scope, what)
+        lookup, lookup_span = self._lookup(parts.get("lookup"))
+        value_scope = scope
+        converters = self._converters(parts.get("as"))
+        default = self._default(parts["default"], value_scope) if "default" in parts else None
+        blank = r.word(parts.get("blank"), "blank", ("keep",))
+        null = r.word(parts.get("null"), "null", ("send",))
+        when = r.expression(parts.get("when"), "calc", scope, "when") if box is VALUE else None
+        for name in ("where", "number", "at_least", "empty"):
+            if name in parts and "each" not in parts:
+                r.say("FR041", f"'{name}' belongs to 'each'", _key(node, name))
+        if "with" in parts and "use" not in parts:
+            r.say("FR041", "'with' belongs to 'use'", _key(node, "with"))
+        optional = r.boolean(parts.get("optional"), "optional")
+        if optional and default is not None:
+            r.say(
+                "FR042",
+                "'optional' means nothing beside 'default'",
+                _key(node, "optional"),
+                severity="lint",
+                help="a default always gives a value: keep one of the two",
+            )
+        if any(d.severity == "error" for d in r.found[before:]) or origin is None:
+            return None
+        return Value(
+            origin,
+            node.span,
+            when=when,
+            lookup=lookup,
+            lookup_span=lookup_span,
+            converters=converters,
+            default=default,
+            optional=optional,
+            keep_blank=bool(blank),
+            null_send=bool(null),
+        )
+
+    def _short(self, node: Scalar, scope: Scope, what: str) -> Value | None:
+        r = self.reader
+        if node.is_null:
+            r.say("FR033", f"{what} is empty", node, help="write where it comes from, or { value: null }")
+            return None
+        if "${" in node.text:
+            r.say("FR043", "${…} is not part of the language", node, help="write {{ … }} for a template")
+            return None
+        if _TEMPLATE.search(node.text):
+            found = r.expression(node, "template", scope, what)
+            return Value(found, node.span) if found else None
+        if not node.plain and constant(Scalar(node.span, node.text)) != node.text:
+            self._constant_meant(node)
+            return None
+        if node.plain and not isinstance(constant(node), str):
+            self._constant_meant(node)
+            return None
+        found = r.expression(node, "jmespath", scope, what)
+        return Value(found, node.span) if found else None
+
+    def _constant_meant(self, node: Scalar) -> None:
+        shown = node.text if node.plain else f'"{node.text}"'
+        self.reader.say(
+            "FR105",
+            f"'{node.text}' is a constant, not a path",
+            node,
+            help=f"write {{ value: {shown} }}",
+            fix=Fix(node.span.start, node.span.end, f"{{ value: {shown} }}"),
+        )
+
+    def _refuse_nesting(self, node: Map) -> None:
+        r = self.reader
+        if not node.entries:
+            r.say("FR044", "an empty object says nothing", node, help=_EMPTY_MAP_HELP)
+            return
+        first = node.entries[0]
+        guess = near(first.key.text, VALUE)
+        if guess is not None and len(node.entries) == 1:
+            r.unknown_key(first, VALUE, "a value")
+            return
+        r.say("FR044", f"'{first.key.text}' is no way to say where a value comes from", first.key, help=_EMPTY_MAP_HELP)
+
+    # -- origins ---------------------------------------------------------------------------------------------------
+
+    def _origin(self, node: Map, parts: Mapping[str, Node], scope: Scope, what: str) -> Origin | None:
+        r = self.reader
+        written = [name for name in ORIGINS if name in parts]
+        if "each" in written and "map" in written:
+            written.remove("map")
+        if "lookup" not in parts and "key" in written:
+            r.say("FR041", "'key' belongs to 'lookup'", _key(node, "key"))
+            return None
+        if len(written) != 1:
+            if not written:
+                r.say(
+                    "FR045",
+                    "nothing says where the value comes from",
+                    r.head(node),
+                    help="one of: from, text, calc, value, first, each, map, use, lookup + key",
+                )
+            else:
+                both = " and ".join(f"'{name}'" for name in written)
+                r.say("FR045", f"{both} both say where the value comes from", _key(node, written[1]), help="keep one")
+            return None
+        name = written[0]
+        part = parts[name]
+        if name == "from":
+            if isinstance(part, Scalar) and _TEMPLATE.search(part.text):
+                r.say(
+                    "FR046",
+                    "'from' takes a path, not a template",
+                    part,
+                    help="write text: for a template",
+                    fix=_rename(node, "from", "text"),
+                )
+                return None
+            return r.expression(part, "jmespath", scope, what)
+        if name in ("text", "calc"):
+            if name == "calc" and isinstance(part, Scalar) and _TEMPLATE.search(part.text):
+                r.say("FR046", "'calc' is written without braces", part, help="write text: for a template")
+                return None
+            return r.expression(part, "template" if name == "text" else "calc", scope, what)
+        if name == "value":
+            if not isinstance(part, Scalar):
+                r.say("FR031", "'value' is one constant", part, help="a list is written as a list of values")
+                return None
+            return Literal_(constant(part))
+        if name == "first":
+            return self._first(part, scope)
+        if name == "each":
+            return self._each(node, parts, scope)
+        if name == "map":
+            fields = self.map(part, scope)
+            return Nested(fields) if fields else None
+        if name == "use":
+            return self._use(node, parts, scope)
+        keys = [self.value(item, scope, "key") for item in r.items(part, "key")]
+        return Key(tuple(k for k in keys if k)) if keys and all(keys) else None
+
+    def _first(self, node: Node, scope: Scope) -> First | None:
+        r = self.reader
+        if not isinstance(node, Seq) or not node.items:
+            r.say("FR031", "'first' is a list of cases", node, help="- { when: big_order, value: ZBIG }")
+            return None
+        cases: list[Case] = []
+        done = False
+        good = True
+        for item in node.items:
+            if not isinstance(item, Map):
+                r.say("FR031", "a case is { when: …, value: … }", item)
+                good = False
+                continue
+            if done:
+                r.say(
+                    "FR130",
+                    "this case is never reached: the one before has no 'when'",
+                    r.head(item),
+                    severity="lint",
+                    help="move the case without 'when' to the end",
+                )
+            when_node = item.get("when")
+            when = r.expression(when_node, "calc", scope, "when") if when_node is not None else None
+            rest = Map(item.span, [entry for entry in item.entries if entry.key.text != "when"])
+            if not rest.entries:
+                r.say("FR045", "the case says no value", r.head(item), help="{ when: …, value: … }")
+                good = False
+                continue
+            value = self.value(rest, scope, "the case", CASE)
+            if value is None or (when_node is not None and when is None):
+                good = False
+            elif not done:
+                cases.append(Case(when, value, item.span))
+            done = done or when_node is None
+        if not done:
+            r.say(
+                "FR131",
+                "no case holds when all conditions fail",
+                r.head(node),
+                help="end with a case that has no 'when': - { value: … }",
+            )
+            return None
+        return First(tuple(cases)) if good else None
+
+    def _each(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Each | None:
+        r = self.reader
+        each = parts["each"]
+        text = r.text(each, "each")
+        found = _EACH.fullmatch(text)
+        if found is None or not isinstance(each, Scalar):
+            r.say("FR047", "'each' is written: NAME in PATH", each, help="each: line in order.items")
+            return None
+        name = found.group(1)
+        inner: dict[str, Field] = dict(scope)
+        if name in scope:
+            r.say(
+                "FR048",
+                f"'{name}' is in scope already; a loop adds a name, it never hides one",
+                r.document.inside(each, found.start(1), len(name)),
+                help="choose another name",
+            )
+            return None
+        path = Scalar(r.document.inside(each, found.start(2), len(found.group(2))), found.group(2), "")
+        items = r.expression(path, "jmespath", scope, "each")
+        if items is None:
+            return None
+        item = self.static(Value(items, path.span), scope)
+        inner[name] = (item.item or ANY) if item.type == "list" else ANY
+        number = r.name(parts.get("number"), "number") or None
+        if number:
+            if number in inner:
+                r.say("FR048", f"'{number}' is in scope already", parts["number"], help="choose another name")
+            inner[number] = Field(number, "integer")
+        where_scope = {k: v for k, v in inner.items() if k != number}
+        where = r.expression(parts.get("where"), "calc", where_scope, "where")
+        at_least = r.count(parts.get("at_least"), "at_least")
+        if "map" not in parts:
+            r.say("FR034", "'each' lacks 'map': what a row becomes", r.head(node), help="map: { … }")
+            return None
+        fields = self.map(parts["map"], inner)
+        if fields is None or ("where" in parts and where is None):
+            return None
+        return Each(name, items, fields, where, number, at_least, bool(r.word(parts.get("empty"), "empty", ("keep",))))
+
+    def _use(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Nested | None:
+        r = self.reader
+        name = r.text(parts["use"], "use")
+        fragment = self.fragments.get(name)
+        if fragment is None:
+            guess = near(name, self.fragments)
+            known = ", ".join(self.fragments) or "none"
+            r.say(
+                "FR152",
+                f"no fragment is named '{name}'",
+                parts["use"],
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"fragments of this project: {known}",
+            )
+            return None
+        if name in self._using:
+            r.say("FR049", f"fragment '{name}' uses itself", parts["use"])
+            return None
+        bindings: list[tuple[str, Value]] = []
+        inner: dict[str, Field] = dict(scope)
+        given = {entry.key.text: entry for entry in r.entries(parts.get("with"), "with")}
+        for need in fragment.needs:
+            if need not in given:
+                r.say("FR034", f"fragment '{name}' needs '{need}'", parts["use"], help=f"with: {{ {need}: … }}")
+                return None
+            if need in scope:
+                r.say("FR048", f"'{need}' is in scope already", given[need].key, help="rename it in the fragment")
+                return None
+            value = self.value(given[need].value, scope, need)
+            if value is None:
+                return None
+            bindings.append((need, value))
+            inner[need] = self.static(value, scope)
+        for key, entry in given.items():
+            if key not in fragment.needs:
+                r.unknown_key(entry, fragment.needs, f"with: of fragment '{name}'")
+        outer = r.document
+        self._using.append(name)
+        r.document = fragment.document
+        try:
+            fields = self.map(fragment.map, inner)
+        finally:
+            r.document = outer
+            self._using.pop()
+        return Nested(fields, tuple(bindings), name) if fields else None
+
+    # -- the rest of a value ---------------------------------------------------------------------------------------
+
+    def _lookup(self, node: Node | None) -> tuple[str | None, Any]:
+        if node is None:
+            return None, None
+        name = self.reader.text(node, "lookup")
+        if name not in self.lookups:
+            guess = near(name, self.lookups)
+            fix = Fix(node.span.start, node.span.end, guess) if guess else None
+            self.reader.say(
+                "FR150",
+                f"no lookup named '{name}'",
+                node,
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"lookups of this flow: {', '.join(self.lookups) or 'none'}",
+                fix=fix,
+            )
+            return None, None
+        self.used.add(name)
+        return name, node.span
+
+    def _converters(self, node: Node | None) -> tuple[ConverterCall, ...]:
+        r = self.reader
+        calls = []
+        for item in r.items(node, "as"):
+            if not isinstance(item, Scalar):
+                r.say("FR031", "a converter is a word with its arguments", item, help="as: [trim, truncate 35]")
+                continue
+            try:
+                name, args = parse_call(item.text)
+                check_call(name, args)
+            except ExpressionError as error:
+                span = r.document.inside(item, error.offset, error.length)
+                guess = error.help.split("'")[1] if error.help.startswith("did you mean") else None
+                fix = Fix(span.start, span.end, guess) if guess and error.code == "FR120" else None
+                r.say(error.code, error.message, span, help=error.help, fix=fix)
+                continue
+            calls.append(ConverterCall(name, args, item.span))
+        return tuple(calls)
+
+    def _default(self, node: Node, scope: Scope) -> Value | None:
+        """A constant, or a value written as a mapping."""
+        if isinstance(node, Map):
+            return self.value(node, scope, "default")
+        if not isinstance(node, Scalar):
+            self.reader.say("FR031", "'default' is a constant or { from: … }", node)
+            return None
+        first = re.match(r"[A-Za-z_][A-Za-z0-9_]*", node.text) if node.plain else None
+        if first and first.group() in scope and node.text != "env":
+            self.reader.say(
+                "FR132",
+                f"'{node.text}' would be sent as these very letters",
+                node,
+                help=f"to read it write default: {{ from: {node.text} }}; quote it if you mean the text",
+                fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}"),
+            )
+            return None
+        return Value(Literal_(constant(node)), node.span)
+
+    def default(self, node: Node, scope: Scope) -> Value | None:
+        return self._default(node, scope)
+
+    # -- maps ------------------------------------------------------------------------------------------------------
+
+    def map(self, node: Node | None, scope: Scope) -> FieldMap | None:
+        r = self.reader
+        if node is None:
+            return None
+        if not isinstance(node, Map) or not node.entries:
+            r.say("FR031", "'map' is a block of 'FIELD: where it comes from' lines", node)
+            return None
+        fields = []
+        good = True
+        for entry in node.entries:
+            mapping = self._field(entry, scope)
+            if mapping is None:
+                good = False
+            else:
+                fields.append(mapping)
+        good &= self._no_overlap(fields)
+        return FieldMap(tuple(fields), node.span) if good else None
+
+    def _field(self, entry: Entry, scope: Scope) -> FieldMapping | None:
+        path = tuple(entry.key.text.split("."))
+        if not all(path):
+            self.reader.say("FR035", f"'{entry.key.text}' is no field name", entry.key)
+            return None
+        if isinstance(entry.value, Scalar) and entry.value.is_null:
+            self.reader.say(
+                "FR033",
+                f"'{entry.key.text}' has no value",
+                entry.key,
+                help="write where it comes from, or { value: null }",
+            )
+            return None
+        value = self.value(entry.value, scope, f"'{entry.key.text}'")
+        return FieldMapping(path, value, entry.key.span) if value else None
+
+    def _no_overlap(self, fields: Sequence[FieldMapping]) -> bool:
+        seen: dict[tuple[str, ...], FieldMapping] = {}
+        for one in fields:
+            for other, mapping in seen.items():
+                short = min(len(other), len(one.path))
+                if other[:short] == one.path[:short]:
+                    self.reader.say(
+                        "FR050",
+                        f"'{'.'.join(one.path)}' is built already by '{'.'.join(other)}'",
+                        one.span,
+                        related=(("there", mapping.span),),
+                        help="nest it under one map:",
+                    )
+                    return False
+            seen[one.path] = one
+        return True
+
+    # -- what is known of a value ----------------------------------------------------------------------------------
+
+    def static(self, value: Value, scope: Scope) -> Field:
+        """What is known before the run of a value: its type and, for objects, the fields inside."""
+        field = self._static_origin(value.origin, scope)
+        if value.lookup is not None:
+            field = Field("", "text")
+        for call in value.converters:
+            field = result_field(call.name, call.args, field)
+        return replace(field, name="") if field.name else field
+
+    def _static_origin(self, origin: Origin, scope: Scope) -> Field:
+        if isinstance(origin, Literal_):
+            constant_ = origin.value
+            if isinstance(constant_, bool):
+                return Field("", "boolean")
+            if isinstance(constant_, str):
+                return Field("", "text", max_length=len(constant_))
+            return Field("", "integer") if isinstance(constant_, int) else ANY
+        if isinstance(origin, Each):
+            return Field("", "list")
+        if isinstance(origin, Items):
+            return Field("", "list")
+        if isinstance(origin, Nested):
+            return Field("", "object")
+        if isinstance(origin, Expr):
+            return self.reader.analysis(parse(origin.language, origin.text), scope).result
+        if isinstance(origin, First):
+            kinds = {self.static(case.value, scope).type for case in origin.cases}
+            return Field("", kinds.pop()) if len(kinds) == 1 else ANY
+        return ANY
+
+
+def _key(node: Map, name: str) -> Node:
+    entry = node.entry(name)
+    assert entry is not None
+    return entry.key
+
+
+def _rename(node: Map, old: str, new: str) -> Fix:
+    span = _key(node, old).span
+    return Fix(span.start, span.end, new)

@@ -1,0 +1,212 @@
+"""The words of the language, declared once: the checker, the editor schema and the reference all read this.
+
+A box is a mapping with a fixed set of keys. ``kind`` names what the value looks like (see ``KINDS`` in schema.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    doc: str
+    kind: str
+    required: bool = False
+    example: str = ""
+
+
+Box = Mapping[str, Word]
+
+FLOW: Box = {
+    "flowrun": Word("Version of the flow language.", "version", True, "1"),
+    "flow": Word("The flow's name: what commands, logs and dead letters call it.", "name", True, "xcart-order-to-s4"),
+    "title": Word("One line for people.", "text", False, "X-Cart order → S/4HANA sales order"),
+    "owner": Word("Who answers for this flow.", "text", False, "order-to-cash team"),
+    "source": Word("Where records come from.", "source", True),
+    "require": Word("Conditions checked before mapping; one that fails is bad_data.", "require"),
+    "rules": Word("Named conditions; traces show them by name.", "rules"),
+    "vars": Word("Values computed once per record.", "vars"),
+    "lookups": Word("Tables from key to value.", "lookups"),
+    "map": Word("The target's fields: left the target, right where the value comes from.", "map"),
+    "target": Word("Where records go.", "target"),
+    "steps": Word("A workflow instead of map + target (reserved: comes in a later version).", "reserved"),
+    "on_error": Word("What each class of error leads to; the first matching class wins.", "on_error"),
+    "tests": Word("Examples that must come out as written; run with flowrun test.", "tests"),
+}
+
+FRAGMENT: Box = {
+    "fragment": Word("The fragment's name, used as use: NAME.", "name", True, "address"),
+    "needs": Word("Names that the caller must give in with:.", "names", False, "[a]"),
+    "map": Word("The fields it builds.", "map", True),
+}
+
+SOURCE: Box = {
+    "connection": Word("A connection of flowrun.yaml.", "text", True, "xcart"),
+    "object": Word("The connector's object to read.", "text", True, "orders"),
+    "record": Word("The name that expressions use for the record.", "name", True, "order"),
+    "trigger": Word("When records come: webhook, poll or schedule.", "trigger", True),
+    "reconcile": Word("Reading again behind a stream, to find what no webhook brought.", "reconcile"),
+    "key": Word("What names a record: de-duplication, order, ledger, dead letters.", "value", True, "order.order_id"),
+    "version": Word("What tells a newer copy of a record from an older one.", "value", False, "order.updated_at"),
+    "keep_order_by": Word("Records with the same value are delivered one at a time, in order.", "value"),
+    "only_when": Word("Records for which this does not hold are skipped and counted.", "calc"),
+    "filter": Word("Field: value (or list of values) sent to the source.", "filter"),
+    "expand": Word("Nested objects to bring along.", "names"),
+    "group_by": Word("One target record per value: group.key and group.rows are in scope.", "path"),
+}
+
+TRIGGER: Box = {
+    "webhook": Word("An event that the connector declares.", "text", False, "order.placed"),
+    "poll": Word("Read every so often.", "poll"),
+    "schedule": Word("Read at set times (cron, with a time zone).", "schedule"),
+}
+
+POLL: Box = {
+    "every": Word("How often.", "duration", True, "10m"),
+    "cursor": Word("The field that orders changes.", "path", False, "order.updated_at"),
+    "overlap": Word("How far to go back before the cursor at each poll.", "duration", False, "5m"),
+    "full": Word("Read everything each time (for objects without a change date).", "boolean", False, "true"),
+    "page_size": Word("Records a page.", "count", False, "1000"),
+}
+
+SCHEDULE: Box = {
+    "cron": Word("Five fields: minute hour day month weekday.", "text", True, "0 3 * * *"),
+    "zone": Word("IANA time zone of the cron line.", "text", False, "America/New_York"),
+    "cursor": POLL["cursor"],
+    "overlap": POLL["overlap"],
+    "full": POLL["full"],
+    "page_size": POLL["page_size"],
+}
+
+RECONCILE: Box = {
+    "every": Word("How often.", "duration", False, "15m"),
+    "full": Word("A full comparison at set times (cron).", "text", False, "0 3 * * *"),
+    "look_back": Word("How far back to read.", "duration", False, "2h"),
+    "cursor": POLL["cursor"],
+    "compare": Word("Target fields that are compared.", "names", False, "[quantity]"),
+    "on_difference": Word("report or repair.", "text", False, "repair"),
+}
+
+REQUIREMENT: Box = {
+    "rule": Word("The condition.", "calc", True, "order.items | length > 0"),
+    "message": Word("What is said when it does not hold (a template).", "template", True),
+    "level": Word("error (the record is bad_data) or warn.", "text", False, "warn"),
+}
+
+VALUE: Box = {
+    "from": Word("A JMESPath expression over the names in scope.", "path", False, "order.customer_id"),
+    "text": Word("A Jinja template; gives text.", "template", False, "XC-{{ order.order_id }}"),
+    "calc": Word("A Jinja expression without braces; numbers are exact.", "calc", False, "n * 10"),
+    "value": Word("A constant.", "constant", False, '"10"'),
+    "first": Word("Cases with when:; the first that holds.", "first"),
+    "each": Word("NAME in PATH; with map: it builds a list.", "each", False, "line in order.items"),
+    "map": Word("An object (with each: one per row).", "map"),
+    "use": Word("A fragment by name.", "text", False, "address"),
+    "with": Word("What the fragment's names mean here.", "with"),
+    "lookup": Word("A table of lookups:.", "text", False, "countries"),
+    "key": Word("The key, for a lookup with several key columns.", "values"),
+    "as": Word("Converters, left to right.", "converters", False, "decimal 2 half_up"),
+    "default": Word("What stands when there is no value: a constant, or { from: … }.", "default"),
+    "optional": Word("true: the field is left out when there is no value.", "boolean", False, "true"),
+    "blank": Word("keep: blank text is a value.", "keep", False, "keep"),
+    "null": Word("send: a missing value is sent as null (clears the field).", "send", False, "send"),
+    "empty": Word("keep: a list without rows is sent empty.", "keep", False, "keep"),
+    "when": Word("Whether the field is built at all.", "calc"),
+    "where": Word("Which rows of each: are taken.", "calc", False, "address.type == 'S'"),
+    "number": Word("A name that counts the rows taken, from 1.", "name", False, "n"),
+    "at_least": Word("Fewer rows are bad_data.", "count", False, "1"),
+}
+
+ORIGINS = ("from", "text", "calc", "value", "first", "each", "map", "use", "key")
+"""Exactly one of these; ``key`` counts only beside ``lookup`` with no other, ``map`` not beside ``each``."""
+
+CASE: Box = {
+    "when": Word("The condition; leave it out in the last case.", "calc"),
+    **{word: VALUE[word] for word in VALUE if word not in ("when",)},
+}
+
+LOOKUP: Box = {
+    "file": Word("A CSV or YAML file of the project.", "text", False, "lookups/countries.csv"),
+    "find": Word("The key column, or a list of them.", "names", False, "xcart"),
+    "return": Word("The column that is the answer.", "text", False, "sap_iso"),
+    "table": Word("An inline table, key: value.", "table", False, "{ CC: D, PP: E }"),
+    "xref": Word("Ids remembered from earlier writes.", "text", False, "customers"),
+    "reverse": Word("true: from the target's id to the source's.", "boolean"),
+    "connection": Word("A live look-up in a system.", "text"),
+    "object": Word("The object of a live look-up.", "text"),
+    "on_miss": Word("error, skip, or { use: VALUE, warn: true }.", "on_miss", False, "error"),
+    "ignore_case": Word("true: capital and small letters are the same.", "boolean"),
+    "trim": Word("true: white space around keys does not matter.", "boolean"),
+}
+
+ON_MISS: Box = {
+    "use": Word("The value to use instead.", "default", True),
+    "warn": Word("true: the record carries a warning.", "boolean", False, "true"),
+}
+
+TARGET: Box = {
+    "connection": SOURCE["connection"],
+    "object": Word("The connector's object to write.", "text", True, "A_SalesOrder"),
+    "action": Word("create, update, upsert or an action of the connector.", "text", True, "create"),
+    "match": Word("The target's field (or list) that names the object to change.", "names", False, "product_id"),
+    "idempotency": Word("What names one intended effect.", "idempotency"),
+    "save": Word("What to remember from the answer.", "saves"),
+    "only_changes": Word("true: nothing is sent when nothing changed since the last send.", "boolean"),
+    "batch": Word("How many records a call may carry.", "count", False, "50"),
+    "guard": Word("Limits to what one run may change.", "guard"),
+}
+
+IDEMPOTENCY: Box = {
+    "key": Word("A value that is the same however often the record is tried.", "value", True),
+    "find_existing": Word("The target's field (or list) to ask by when an outcome is unknown.", "names"),
+}
+
+SAVE: Box = {
+    "xref": Word("The cross-reference to remember in.", "text", True, "orders"),
+    "source_id": Word("The source's id.", "value", True, "order.order_id"),
+    "target_id": Word("The target's id.", "value", True, "response.SalesOrder"),
+}
+
+GUARD: Box = {
+    "max_changes": Word("A run that wants more stops.", "count", False, "2000"),
+    "max_share": Word("Share of the known records that a run may change.", "share", False, "40%"),
+}
+
+POLICY: Box = {
+    "retry": Word("Try again: { times: 8, wait: 2s, max_wait: 5m }.", "retry"),
+    "dead_letter": Word("The queue that keeps the record for correction.", "text", False, "orders"),
+    "alert": Word("An alert channel of flowrun.yaml.", "text", False, "finance"),
+    "pause": Word("connection: stop sending through this connection.", "text", False, "connection"),
+    "flag": Word("review: mark the record for a person.", "text", False, "review"),
+    "finish": Word("success: the record counts as confirmed.", "text", False, "success"),
+    "undo": Word("true: run the undo of earlier steps.", "boolean"),
+}
+
+RETRY: Box = {
+    "times": Word("How many tries after the first.", "count", True, "8"),
+    "wait": Word("Wait before the first retry; doubles each time.", "duration", True, "2s"),
+    "max_wait": Word("The longest wait.", "duration", True, "5m"),
+}
+
+TEST: Box = {
+    "name": Word("What the example shows.", "text", True),
+    "like": Word("Another test whose input this one starts from.", "text"),
+    "given": Word("The record under its source name; lookups, xref, env, now, steps stand in.", "plain", True),
+    "expect": Word("Fields and their values; others are not compared.", "plain"),
+    "expect_exact": Word("The whole body.", "plain"),
+    "expect_absent": Word("Fields that must not be there.", "names"),
+    "expect_error": Word("{ class, field, message_has }.", "expect_error"),
+    "expect_skipped": Word("only_when, or the lookup that skipped it.", "text"),
+    "expect_steps": Word("Steps in order (workflows).", "plain"),
+    "expect_dead_letter": Word("{ queue, key }.", "plain"),
+}
+
+EXPECT_ERROR: Box = {
+    "class": Word("The error class.", "text", False, "bad_data"),
+    "field": Word("The target path.", "text", False, "to_Item[1].Material"),
+    "message_has": Word("Words of the message.", "text"),
+}
+
+RESERVED_STEP_WORDS = ("read", "write", "call", "choose", "parallel", "for_each", "approve", "wait", "undo")
