@@ -1,0 +1,16 @@
+"""compile: Flow → Plan, one generated function; apply: record → Mapped, Skipped, Rejected or Wanted."""
+
+from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
+from flowrun.plan.plan import Plan, compile_plan
+
+__all__ = [
+    "Identity",
+    "Mapped",
+    "Outcome",
+    "Plan",
+    "Rejected",
+    "SavedXref",
+    "Skipped",
+    "Wanted",
+    "compile_plan",
+]

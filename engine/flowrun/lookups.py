@@ -1,0 +1,53 @@
+"""What a plan is handed to look things up in: a snapshot, so that mapping stays pure.
+
+Tables of the flow are compiled into the plan. Cross-references and live look-ups stand elsewhere; a key that the
+snapshot does not hold is *wanted*: the runner resolves the wanted keys of a whole batch and applies again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+MISS: Final[Any] = type("Miss", (), {"__repr__": lambda self: "MISS", "__slots__": ()})()
+"""What a look-up gives when there is no row; None is a row whose answer is empty."""
+
+Key = str | tuple[str, ...]
+
+
+class Wanted_(Exception):
+    """Raised inside a plan for a key that the snapshot does not hold yet."""
+
+    def __init__(self, lookup: str, key: Key) -> None:
+        self.lookup = lookup
+        self.key = key
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """held: lookup name → key → answer (MISS: known to have no row). closed: a key that is not held is a MISS and
+    never wanted (tests, ``flowrun map`` with given cross-references). tables: rows that stand in for the flow's own
+    tables (tests)."""
+
+    held: dict[str, dict[Key, Any]] = field(default_factory=dict)
+    closed: bool = False
+    tables: dict[str, dict[Key, Any]] = field(default_factory=dict)
+
+    @property
+    def replaced(self) -> bool:
+        return bool(self.tables)
+
+    def table(self, lookup: str, rows: Mapping[Key, Any]) -> Mapping[Key, Any]:
+        return self.tables.get(lookup, rows)
+
+    def get(self, lookup: str, key: Key) -> Any:
+        rows = self.held.get(lookup)
+        if rows is not None and key in rows:
+            return rows[key]
+        if self.closed:
+            return MISS
+        raise Wanted_(lookup, key)
+
+    def add(self, lookup: str, answers: Mapping[Key, Any]) -> None:
+        self.held.setdefault(lookup, {}).update(answers)

@@ -1,0 +1,66 @@
+"""What applying a plan to one record gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowrun.diagnostics import NOWHERE, Span
+from flowrun.lookups import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """key: names the record. version: text that orders versions, or None. lane: records with the same lane go one at
+    a time. group: the value of group_by, for grouped flows."""
+
+    key: str
+    version: str | None
+    lane: str
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run."""
+
+    body: dict[str, Any]
+    idempotency_key: str | None = None
+    match: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """reason: ``only_when``, or the lookup whose ``on_miss: skip`` applied."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """field: the target path (``to_Item[1].Material``), or ``require``, ``source.key``, ``vars.x``, a rule's name."""
+
+    error_class: str
+    field: str
+    message: str
+    span: Span = NOWHERE
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Keys to resolve before the record can be mapped."""
+
+    keys: Mapping[str, frozenset[Key]]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedXref:
+    xref: str
+    source_id: str
+    target_id: str
+
+
+Outcome = Mapped | Skipped | Rejected | Wanted

@@ -1,0 +1,334 @@
+"""compile: Flow → Plan. A Plan is pure: no I/O, no clock, no chance; the same record gives the same outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import getcontext, setcontext
+from types import TracebackType
+from typing import Any
+
+from flowrun.diagnostics import NOWHERE, Span
+from flowrun.expressions.code import Built, Code
+from flowrun.expressions.converters import as_text
+from flowrun.expressions.numbers import EXACT
+from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
+from flowrun.flow.model import Expr, Flow, Value
+from flowrun.flow.needs import exprs_of_map, needs_of_expr, needs_of_value
+from flowrun.lookups import Snapshot, Wanted_
+from flowrun.plan.emit import Path, SkipRecord, ValueEmitter
+from flowrun.plan.explain import Explanation, Trace
+from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
+
+_NOTHING = Snapshot(closed=True)
+
+
+class NotMet(Exception):
+    """A requirement does not hold, or only_when says no."""
+
+    def __init__(self, message: str, *, skip: bool = False) -> None:
+        self.message = message
+        self.skip = skip
+
+
+def compile_plan(flow: Flow, env: Mapping[str, Any]) -> Plan:
+    """The plan of a checked flow in one environment. env: the environment's values."""
+    return Plan(flow, dict(env))
+
+
+class _Function:
+    """A generated function with the table from its lines to places."""
+
+    def __init__(self, built: Built, emitter: ValueEmitter) -> None:
+        self.call = built.function
+        self.built = built
+        self._places = emitter.paths
+
+    def place(self, error: BaseException) -> tuple[Span, str]:
+        """(span, target path) of the deepest line of this function in the error's traceback."""
+        trace: TracebackType | None = error.__traceback__
+        span, path = NOWHERE, ""
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == self.built.filename:
+                own = self.built.span_at(trace.tb_lineno)
+                found = self._places.get(id(own))
+                if found is not None:
+                    span, path = found[0], _spelled(found[1], trace.tb_frame.f_locals)
+            trace = trace.tb_next
+        return span, path
+
+
+def _spelled(path: Path, local: Mapping[str, Any]) -> str:
+    return "".join(f"[{len(local.get(part[1:], ()))}]" if part.startswith("@") else part for part in path)
+
+
+class Plan:
+    """What a flow does to one record. Thread-safe after the first use of each method."""
+
+    def __init__(self, flow: Flow, env: Mapping[str, Any]) -> None:
+        self.flow = flow
+        self.env = env
+        self._apply = self._generate_apply(explain=False)
+        self._explain: _Function | None = None
+        self._identify: _Function | None = None
+        self._group: _Function | None = None
+        self._saves: _Function | None = None
+
+    # -- the public face -------------------------------------------------------------------------------------------
+
+    def apply(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Outcome:
+        """Map one record; it is never changed. For grouped flows the record is ``{"key": …, "rows": […]}``."""
+        warnings: list[str] = []
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            body, key, match = self._apply.call(record, lookups, Fuel(), warnings)
+        except Exception as error:
+            return self._failed(self._apply, error)
+        finally:
+            setcontext(outer)
+        return Mapped(body, key, match, tuple(warnings))
+
+    def identify(self, record: Mapping[str, Any]) -> Identity | Rejected:
+        """Key, version and lane of a record, at intake. Grouped flows give the group's key as lane and key."""
+        if self._identify is None:
+            self._identify = self._generate_identify()
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            key, version, lane = self._identify.call(record, _NOTHING, Fuel(), [])
+        except Exception as error:
+            failed = self._failed(self._identify, error)
+            assert isinstance(failed, Rejected)
+            return failed
+        finally:
+            setcontext(outer)
+        return Identity(key, version, lane if lane is not None else key)
+
+    def group_of(self, row: Mapping[str, Any]) -> str | Rejected:
+        """The group a source row belongs to (flows with group_by)."""
+        if self._group is None:
+            self._group = self._generate_group()
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            found: str = self._group.call(row, _NOTHING, Fuel(), [])
+        except Exception as error:
+            failed = self._failed(self._group, error)
+            assert isinstance(failed, Rejected)
+            return failed
+        finally:
+            setcontext(outer)
+        return found
+
+    def saves(self, record: Mapping[str, Any], response: Mapping[str, Any]) -> tuple[SavedXref, ...] | Rejected:
+        """The cross-references to remember after delivery."""
+        if not self.flow.target.save:
+            return ()
+        if self._saves is None:
+            self._saves = self._generate_saves()
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            found: list[SavedXref] = self._saves.call(record, _NOTHING, Fuel(), [], response)
+        except Exception as error:
+            failed = self._failed(self._saves, error)
+            assert isinstance(failed, Rejected)
+            return failed
+        finally:
+            setcontext(outer)
+        return tuple(found)
+
+    def explain(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Explanation:
+        """Why each field has its value, or is absent: the same plan in a mode that records."""
+        if self._explain is None:
+            self._explain = self._generate_apply(explain=True)
+        trace = Trace()
+        warnings: list[str] = []
+        outer = getcontext()
+        setcontext(EXACT)
+        outcome: Outcome
+        try:
+            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, trace)
+            outcome = Mapped(body, key, match, tuple(warnings))
+        except Exception as error:
+            outcome = self._failed(self._explain, error)
+        finally:
+            setcontext(outer)
+        return Explanation(outcome, trace.finish(outcome))
+
+    @property
+    def source_code(self) -> str:
+        """The generated function's text, for those who want to see it."""
+        return self._apply.built.source
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def _failed(self, function: _Function, error: Exception) -> Outcome:
+        if isinstance(error, Wanted_):
+            return Wanted({error.lookup: frozenset((error.key,))})
+        if isinstance(error, SkipRecord):
+            return Skipped(error.reason)
+        span, path = function.place(error)
+        if isinstance(error, NotMet):
+            return Skipped("only_when") if error.skip else Rejected("bad_data", path or "require", error.message, span)
+        known = as_data_error(error)
+        if known is None:
+            raise error
+        return Rejected("bad_data", path, known.message, span, known.help)
+
+    # -- generation ------------------------------------------------------------------------------------------------
+
+    def _record_name(self) -> str:
+        return "group" if self.flow.source.group_by is not None else self.flow.source.record
+
+    def _begin(self, explain: bool) -> tuple[Code, ValueEmitter, dict[str, str]]:
+        code = Code(explain=explain)
+        shape = self.flow.target.shape
+        emitter = ValueEmitter(code, self.flow.lookups, text_numbers=bool(shape and shape.text_numbers))
+        names = {self._record_name(): "record", "env": code.bind(self.env, "env")}
+        return code, emitter, names
+
+    def _generate_apply(self, *, explain: bool) -> _Function:
+        flow = self.flow
+        code, emitter, names = self._begin(explain)
+        named = _Named(flow, code, emitter, names)
+        if flow.source.only_when is not None:
+            named.need(needs_of_expr(flow.source.only_when))
+            with emitter.at(flow.source.only_when.span, ("only_when",)):
+                held = emitter.expr(flow.source.only_when, names)
+                self._traced("only_when", flow.source.only_when, held, emitter)
+                with code.block(f"if not {held}:"):
+                    code.line(f"raise {emitter.fn(NotMet)}('only_when', skip=True)")
+        for requirement in flow.require:
+            named.need(needs_of_expr(requirement.rule) | needs_of_expr(requirement.message))
+            with emitter.at(requirement.span, ("require",)):
+                held = emitter.expr(requirement.rule, names)
+                self._traced("require", requirement.rule, held, emitter)
+                with code.block(f"if not {held}:"):
+                    message = emitter.expr(requirement.message, names)
+                    if requirement.level == "warn":
+                        code.line(f"warnings.append({message})")
+                    else:
+                        code.line(f"raise {emitter.fn(NotMet)}({message})")
+        named.need(_used(flow))
+        body = emitter.object(flow.map, names, ())
+        key = "None"
+        if flow.target.idempotency_key is not None:
+            with emitter.at(flow.target.idempotency_key.span, ("idempotency.key",)):
+                key, _ = emitter.value(flow.target.idempotency_key, names, ("idempotency.key",), None, raw=True)
+                key = f"{emitter.fn(key_text)}({key})"
+        match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
+        code.line(f"return {body}, {key}, {{{match}}}")
+        arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
+        return _Function(code.build(arguments, name="apply"), emitter)
+
+    @staticmethod
+    def _traced(name: str, expr: Expr, held: str, emitter: ValueEmitter) -> None:
+        emitter.trace(f"rule({name!r}, {emitter.fn(expr.text)}, {held}, {emitter.fn(expr.span)})")
+
+    def _generate_identify(self) -> _Function:
+        source = self.flow.source
+        code, emitter, names = self._begin(False)
+        named = _Named(self.flow, code, emitter, names)
+        found = []
+        for title, value in (("key", source.key), ("version", source.version), ("keep_order_by", source.keep_order_by)):
+            if value is None:
+                found.append("None")
+                continue
+            named.need(needs_of_value(value))
+            path = (f"source.{title}",)
+            with emitter.at(value.span, path):
+                local, _ = emitter.value(value, names, path, None, raw=True)
+                found.append(f"{emitter.fn(key_text)}({local})")
+        code.line(f"return {', '.join(found)}")
+        return _Function(code.build("record, look, fuel, warnings", name="identify"), emitter)
+
+    def _generate_group(self) -> _Function:
+        source = self.flow.source
+        assert source.group_by is not None
+        code, emitter, names = self._begin(False)
+        names = {source.record: "record", "env": names["env"]}
+        path = ("source.group_by",)
+        with emitter.at(source.group_by.span, path):
+            local, _ = emitter.value(Value(source.group_by, source.group_by.span), names, path, None, raw=True)
+            code.line(f"return {emitter.fn(key_text)}({local})")
+        return _Function(code.build("record, look, fuel, warnings", name="group"), emitter)
+
+    def _generate_saves(self) -> _Function:
+        code, emitter, names = self._begin(False)
+        named = _Named(self.flow, code, emitter, names)
+        names["response"] = "response"
+        entries = []
+        for save in self.flow.target.save:
+            named.need(needs_of_value(save.source_id) | needs_of_value(save.target_id))
+            ids = []
+            for title, value in (("source_id", save.source_id), ("target_id", save.target_id)):
+                path = (f"save.{title}",)
+                with emitter.at(value.span, path):
+                    local, _ = emitter.value(value, names, path, None, raw=True)
+                    ids.append(f"{emitter.fn(key_text)}({local})")
+            entries.append(f"{emitter.fn(SavedXref)}({code.bind(save.xref)}, {', '.join(ids)})")
+        code.line(f"return [{', '.join(entries)}]")
+        return _Function(code.build("record, look, fuel, warnings, response", name="saves"), emitter)
+
+
+class _Named:
+    """Rules and variables, each emitted once, before its first use, needs first."""
+
+    def __init__(self, flow: Flow, code: Code, emitter: ValueEmitter, names: dict[str, str]) -> None:
+        self.code = code
+        self.emitter = emitter
+        self.names = names
+        self.rules = {rule.name: rule for rule in flow.rules}
+        self.vars = {f"vars.{v.name}": v for v in flow.vars}
+        self.done: set[str] = set()
+        if flow.vars:
+            code.line("vars = {}")
+            names["vars"] = "vars"
+
+    def need(self, needed: set[str]) -> None:
+        for name in [*self.vars, *self.rules]:  # in file order
+            if name in needed or ("vars" in needed and name in self.vars):
+                self._emit(name)
+
+    def _emit(self, name: str) -> None:
+        if name in self.done:
+            return
+        self.done.add(name)
+        emitter, code = self.emitter, self.code
+        if name in self.rules:
+            rule = self.rules[name]
+            self.need(needs_of_expr(rule.when))
+            with emitter.at(rule.span, (name,)):
+                local = emitter.local(f"bool({emitter.expr(rule.when, self.names)})", "rule")
+                emitter.trace(f"rule({name!r}, {emitter.fn(rule.when.text)}, {local}, {emitter.fn(rule.span)})")
+            self.names[name] = local
+            return
+        variable = self.vars[name]
+        self.need(needs_of_value(variable.value))
+        with emitter.at(variable.span, (name,)):
+            emitter.trace(f"begin({name!r}, {emitter.fn(variable.span)})")
+            local, _ = emitter.value(variable.value, self.names, (name,), None, raw=True)
+            code.line(f"vars[{code.bind(variable.name)}] = {local}")
+            emitter.trace(f"end({local})")
+        code.remember("vars", (variable.name,), local)
+
+
+def _used(flow: Flow) -> set[str]:
+    """Rules and variables that the mapping needs. The others are computed only when something needs them."""
+    needed = {need for expr in exprs_of_map(flow.map) for need in needs_of_expr(expr)}
+    if flow.target.idempotency_key is not None:
+        needed |= needs_of_value(flow.target.idempotency_key)
+    for lookup in flow.lookups.values():
+        if lookup.on_miss.use is not None:
+            needed |= needs_of_value(lookup.on_miss.use)
+    return needed
+
+
+def key_text(value: Any) -> str | None:
+    """A key as text. Raises BadValue for lists and objects."""
+    if value is None or type(value) is str:
+        return value
+    if isinstance(value, list | dict):
+        raise BadValue("a key is one value, not a list or an object")
+    return as_text(value)

@@ -1,0 +1,214 @@
+"""The tests written in flow files: given a record, the mapping must come out as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from flowrun.expressions.text import number_text
+from flowrun.flow.model import Flow, FlowTest
+from flowrun.lookups import Key, Snapshot
+from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, compile_plan
+from flowrun.plan.explain import Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """path: the target path; expected and actual as words."""
+
+    path: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    flow: Flow
+    test: FlowTest
+    outcome: Outcome
+    differences: tuple[Difference, ...]
+    explanation: Explanation | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+
+def run_tests(flow: Flow, env: Mapping[str, Any]) -> Iterator[TestResult]:
+    """Run every test of the flow; env: the values of environment ``test``."""
+    plan = compile_plan(flow, env)
+    for test in flow.tests:
+        yield run_test(plan, test, env)
+
+
+def run_test(plan: Plan, test: FlowTest, env: Mapping[str, Any], *, explain: bool = True) -> TestResult:
+    """One test. ``given.env`` changes values of the environment for this test."""
+    flow = plan.flow
+    changed = test.given.get("env")
+    if isinstance(changed, dict) and changed:
+        plan = compile_plan(flow, {**env, **changed})
+    record = test.given[record_name(flow)]
+    snapshot = stand_ins(flow, test.given)
+    outcome = plan.apply(record, snapshot)
+    differences = tuple(_differences(flow, test, plan, record, outcome))
+    explanation = plan.explain(record, snapshot) if differences and explain else None
+    return TestResult(flow, test, outcome, differences, explanation)
+
+
+def record_name(flow: Flow) -> str:
+    return "group" if flow.source.group_by is not None else flow.source.record
+
+
+def stand_ins(flow: Flow, given: Mapping[str, Any]) -> Snapshot:
+    """``given.lookups`` replaces tables by name; ``given.xref`` holds cross-references by their own name."""
+    snapshot = Snapshot(closed=True)
+    for name, rows in (given.get("lookups") or {}).items():
+        keyed: dict[Key, Any] = {_key(key): _text(row) for key, row in (rows or {}).items()}
+        if name in flow.lookups and flow.lookups[name].kind in ("table", "file"):
+            snapshot.tables[name] = keyed
+        else:
+            snapshot.add(name, keyed)
+    for name, lookup in flow.lookups.items():
+        if lookup.kind == "xref":
+            pairs = (given.get("xref") or {}).get(lookup.xref) or {}
+            rows = {str(k): _text(v) for k, v in pairs.items()}
+            snapshot.add(name, {v: k for k, v in rows.items()} if lookup.reverse else rows)
+    return snapshot
+
+
+def _key(key: str) -> Key:
+    """A composite key stands as ``a, b``."""
+    parts = tuple(part.strip() for part in str(key).split(","))
+    return parts if len(parts) > 1 else str(key)
+
+
+def _text(value: Any) -> Any:
+    return number_text(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+def _differences(flow: Flow, test: FlowTest, plan: Plan, record: Any, outcome: Outcome) -> Iterator[Difference]:
+    if test.expect_error is not None:
+        yield from _error(test.expect_error, outcome)
+    elif test.expect_skipped is not None:
+        if not (isinstance(outcome, Skipped) and outcome.reason == test.expect_skipped):
+            yield Difference("", f"skipped: {test.expect_skipped}", describe(outcome))
+    elif test.expect_dead_letter is None and not isinstance(outcome, Mapped):
+        yield Difference("", "mapped", describe(outcome))
+    if test.expect_dead_letter is not None:
+        yield from _dead_letter(flow, test.expect_dead_letter, plan, record, outcome)
+    if not isinstance(outcome, Mapped):
+        return
+    for path, wanted in (test.expect or {}).items():
+        yield from _compare(path, wanted, _reach(outcome.body, path), subset=True)
+    if test.expect_exact is not None:
+        yield from _compare("", test.expect_exact, outcome.body, subset=False)
+    for path in test.expect_absent:
+        found = _reach(outcome.body, path)
+        if found is not _NOTHING:
+            yield Difference(path, "absent", shown(found))
+
+
+def _error(wanted: Mapping[str, str], outcome: Outcome) -> Iterator[Difference]:
+    if not isinstance(outcome, Rejected):
+        yield Difference("", f"error {wanted.get('class', '')}".strip(), describe(outcome))
+        return
+    if "class" in wanted and outcome.error_class != wanted["class"]:
+        yield Difference(outcome.field, f"class {wanted['class']}", f"class {outcome.error_class}: {outcome.message}")
+    if "field" in wanted and outcome.field != wanted["field"]:
+        yield Difference(wanted["field"], "an error here", f"{outcome.field}: {outcome.message}")
+    if "message_has" in wanted and wanted["message_has"] not in outcome.message:
+        yield Difference(outcome.field, f"a message with: {wanted['message_has']}", outcome.message)
+
+
+def _dead_letter(
+    flow: Flow, wanted: Mapping[str, Any], plan: Plan, record: Any, outcome: Outcome
+) -> Iterator[Difference]:
+    if not isinstance(outcome, Rejected):
+        yield Difference("", "a dead letter", describe(outcome))
+        return
+    policy = flow.on_error.get(outcome.error_class) or flow.on_error["other"]
+    queue = policy.dead_letter or flow.name
+    if "queue" in wanted and queue != wanted["queue"]:
+        yield Difference("", f"queue {wanted['queue']}", f"queue {queue}")
+    identity = plan.identify(record)
+    key = getattr(identity, "key", "")
+    if "key" in wanted and key != str(wanted["key"]):
+        yield Difference("", f"key {wanted['key']}", f"key {key}")
+
+
+def describe(outcome: Outcome) -> str:
+    if isinstance(outcome, Rejected):
+        return f"{outcome.error_class}: {outcome.field}: {outcome.message}"
+    if isinstance(outcome, Skipped):
+        return f"skipped: {outcome.reason}"
+    return "mapped" if isinstance(outcome, Mapped) else "a look-up that the test does not give"
+
+
+_NOTHING: Any = object()
+
+
+def _reach(body: Any, path: str) -> Any:
+    """The value at a target path such as ``to_Item[1].Material``; a name that itself holds dots is tried first."""
+    if isinstance(body, dict) and path in body:
+        return body[path]
+    at = body
+    for part in path.replace("]", "").replace("[", ".").split("."):
+        if isinstance(at, dict) and part in at:
+            at = at[part]
+        elif isinstance(at, list) and part.isdigit() and int(part) < len(at):
+            at = at[int(part)]
+        else:
+            return _NOTHING
+    return at
+
+
+def _compare(path: str, wanted: Any, found: Any, *, subset: bool) -> Iterator[Difference]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name, inner in wanted.items():
+            yield from _compare(_join(path, name), inner, found.get(name, _NOTHING), subset=subset)
+        if not subset:
+            for name in found:
+                if name not in wanted:
+                    yield Difference(_join(path, name), "absent", shown(found[name]))
+        return
+    if isinstance(wanted, list) and isinstance(found, list):
+        if len(wanted) != len(found):
+            yield Difference(path, f"{len(wanted)} rows", f"{len(found)} rows")
+        for index, (one, other) in enumerate(zip(wanted, found, strict=False)):
+            yield from _compare(f"{path}[{index}]", one, other, subset=subset)
+        return
+    if not _same(wanted, found):
+        yield Difference(path, shown(wanted), shown(found))
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    """Text by text, numbers by value; a quoted number means these very digits."""
+    if wanted is None or isinstance(wanted, bool):
+        return wanted is found
+    if isinstance(wanted, str):
+        if isinstance(found, int | Decimal) and not isinstance(found, bool):
+            return wanted == number_text(found)
+        return bool(wanted == found)
+    if isinstance(found, bool) or not isinstance(found, int | Decimal):
+        return False
+    return bool(wanted == found)
+
+
+def shown(value: Any) -> str:
+    if value is _NOTHING:
+        return "absent"
+    if isinstance(value, str):
+        return repr(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int | Decimal):
+        return number_text(value)
+    return f"{len(value)} rows" if isinstance(value, list) else "an object"
