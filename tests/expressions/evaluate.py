@@ -4,7 +4,7 @@ from typing import Any
 
 from flowrun.expressions import Code, emit, parse
 from flowrun.expressions.numbers import exact_numbers
-from flowrun.expressions.runtime import Fuel
+from flowrun.expressions.runtime import Fuel, as_data_error
 
 
 class Trace:
@@ -26,8 +26,11 @@ def build(language: Any, text: str, names: list[str], *, explain: bool = False) 
 
 def evaluate(language: Any, text: str, /, **scope: Any) -> Any:
     function = build(language, text, list(scope))
-    with exact_numbers():
-        return function(*scope.values(), Fuel())
+    try:
+        with exact_numbers():
+            return function(*scope.values(), Fuel())
+    except (ArithmeticError, RecursionError, MemoryError) as error:
+        raise as_data_error(error) or error from None
 
 
 def explained(language: Any, text: str, /, **scope: Any) -> tuple[Any, list[tuple[str, Any]]]:

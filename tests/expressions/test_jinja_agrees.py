@@ -30,7 +30,9 @@ class KeysOnly(jinja2.Environment):
             return self.undefined(obj=obj, name=argument)
 
 
-ENVIRONMENT = KeysOnly(undefined=jinja2.StrictUndefined, finalize=lambda v: format(v, "f") if isinstance(v, Decimal) else v)
+ENVIRONMENT = KeysOnly(
+    undefined=jinja2.StrictUndefined, finalize=lambda v: format(v, "f") if isinstance(v, Decimal) else v
+)
 
 whole = st.integers(-50, 50)
 decimals = st.integers(-5000, 5000).map(lambda n: Decimal(n) / 100)
@@ -48,14 +50,25 @@ number = st.deferred(
     lambda: st.one_of(
         st.sampled_from(["o.n", "o.d", "o.m", "3", "7", "o.q", "o.sub.n", "o.rows | length", "o.words | count"]),
         st.tuples(number, st.sampled_from(["+", "-", "*"]), number).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
-        st.tuples(st.sampled_from(["o.n", "o.sub.n", "17"]), st.sampled_from(["//", "%"])).map(lambda t: f"({t[0]} {t[1]} o.m)"),
+        st.tuples(st.sampled_from(["o.n", "o.sub.n", "17"]), st.sampled_from(["//", "%"])).map(
+            lambda t: f"({t[0]} {t[1]} o.m)"
+        ),
         number.map(lambda n: f"(-{n})"),
         number.map(lambda n: f"({n}) | abs"),
         st.just("o.rows | sum('n')"),
         st.just("o.rows | map(attribute='n') | sum"),
         st.tuples(boolean, number, number).map(lambda t: f"({t[1]} if {t[0]} else {t[2]})"),
-        st.sampled_from(["o.m ** 2", "[1, o.n, 5] | max", "[1, o.d, 5] | min", "o.w | length", "o.d | int", "o.w | wordcount",
-                         "o.rows | max(attribute='n') | default({}) | length"]),
+        st.sampled_from(
+            [
+                "o.m ** 2",
+                "[1, o.n, 5] | max",
+                "[1, o.d, 5] | min",
+                "o.w | length",
+                "o.d | int",
+                "o.w | wordcount",
+                "o.rows | max(attribute='n') | default({}) | length",
+            ]
+        ),
     )
 )
 text = st.deferred(

@@ -23,7 +23,22 @@ values = st.recursive(
 objects = st.dictionaries(st.sampled_from(FIELDS), values, min_size=1, max_size=5)
 
 literals = st.sampled_from(
-    ["`3`", "`2.5`", "`-4`", "`true`", "`false`", "`null`", '`"a"`', "'a'", "'10'", "`[]`", "`[3, 2]`", "`{}`", "''", '`{"a": 5}`']
+    [
+        "`3`",
+        "`2.5`",
+        "`-4`",
+        "`true`",
+        "`false`",
+        "`null`",
+        '`"a"`',
+        "'a'",
+        "'10'",
+        "`[]`",
+        "`[3, 2]`",
+        "`{}`",
+        "''",
+        '`{"a": 5}`',
+    ]
 )
 fields = st.sampled_from([*FIELDS, '"foo"', "@"])
 
@@ -51,7 +66,9 @@ def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         inner.map(lambda t: f"!{t}"),
         inner.map(lambda t: f"({t})"),
         st.tuples(unary, inner).map(lambda t: f"{t[0]}({t[1]})"),
-        st.tuples(st.sampled_from(["sort_by", "max_by", "min_by"]), inner, inner).map(lambda t: f"{t[0]}({t[1]}, &{t[2]})"),
+        st.tuples(st.sampled_from(["sort_by", "max_by", "min_by"]), inner, inner).map(
+            lambda t: f"{t[0]}({t[1]}, &{t[2]})"
+        ),
         st.tuples(inner, inner).map(lambda t: f"map(&{t[0]}, {t[1]})"),
         st.tuples(st.sampled_from(["contains", "starts_with", "ends_with", "join"]), inner, inner).map(
             lambda t: f"{t[0]}({t[1]}, {t[2]})"

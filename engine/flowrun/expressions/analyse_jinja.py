@@ -12,7 +12,7 @@ from flowrun.errors import ExpressionError
 from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions.code import Code
 from flowrun.expressions.findings import ANY, WORDS, Findings, Typed, list_of, object_of, plain, union
-from flowrun.expressions.jinja_emit import Expressions, _default_signature
+from flowrun.expressions.jinja_emit import Expressions, default_signature
 from flowrun.expressions.jinja_parse import assigned, constant_key, set_names
 from flowrun.expressions.numbers import plain_decimal
 from flowrun.expressions.parsed import Parsed
@@ -291,7 +291,7 @@ class JinjaAnalysis:
         name = node.name
         try:
             if name in ("d", "default"):
-                self.checker._arguments(node, _default_signature)
+                self.checker._arguments(node, default_signature)
                 return union(subject, args[0]) if args else subject
             if name in ("map", "select", "reject", "selectattr", "rejectattr"):
                 return self.rows(node, subject)

@@ -278,8 +278,7 @@ class JmespathAnalysis:
                     f"{name}() adds numbers, and the list holds {WORDS[inner]}",
                     offset,
                     length,
-                    severity="error" if inner != "string" else "lint",
-                    help=f"use calc: order.items | {'sum' if name == 'sum' else 'map'}('…'), which reads plain decimals",
+                    help="use calc: order.items | sum('…'), which reads plain decimals",
                 )
         return self._result(name, values, array)
 
@@ -288,9 +287,12 @@ class JmespathAnalysis:
         return Typed(item, text=array.text).json if item is not None else "any"
 
     def _misfit(self, name: str, wanted: str, value: Typed, child: Node, node: Node) -> None:
-        start, length = child.get("start", node["start"]), child.get("length", node["length"])
+        start, length = self._at(child if "start" in child else node)
         words = " or ".join(WORDS[kind] for kind in wanted.split("|"))
         self.findings.add("FR113", f"{name}() takes {words}, not {WORDS[value.json]}", start, length)
+
+    def _at(self, node: Node) -> tuple[int, int]:
+        return node["start"], node["length"]
 
     def _result(self, name: str, values: list[Typed], array: Typed) -> Typed:
         if name not in FUNCTIONS:

@@ -491,10 +491,13 @@ def f_select(
     found = []
     for each in items:
         subject = each if parts is None else dig(each, parts)
-        if test is None:
-            passed = subject is not MISSING and bool(subject)
-        else:
-            passed = bool(test(fuel, subject, *args))
+        if subject is MISSING and not (test is not None and test.__name__ in ("t_missing", "t_defined", "t_undefined")):
+            raise BadValue(
+                f"{attribute} is missing in a row, in {'select' if wanted else 'reject'}attr",
+                code="FR104",
+                help=f"selectattr({attribute!r}, 'defined') first",
+            )
+        passed = bool(subject) if test is None else bool(test(fuel, subject, *args))
         if passed is wanted:
             found.append(each)
     return found

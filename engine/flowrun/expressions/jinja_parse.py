@@ -92,8 +92,11 @@ def _translated(error: TemplateSyntaxError, text: str, environment: _Environment
         return ExpressionError(
             f"{{% {word} %}} is not allowed here: {REFUSED[word]}", offset=at, length=len(word), code="FR117"
         )
-    if message.startswith("unexpected end of template") or "got 'end of" in message:
+    if "'end of template'" in message or "'end of print statement'" in message:
         message = "the expression ends too early"
+    elif "'end of statement block'" in message:
+        message = "the statement ends too early"
+    if "end of template" in (error.message or ""):
         at, word = len(text), ""
     return ExpressionError(f"not Jinja: {message}", offset=at, length=len(word) or 1, code="FR101")
 

@@ -8,13 +8,7 @@ from typing import Any, Final
 
 from flowrun.expressions import numbers
 from flowrun.expressions.jinja_filters import MISSING
-from flowrun.expressions.runtime import BadValue, Fuel
-
-
-def _there(value: Any) -> Any:
-    if value is MISSING:
-        raise BadValue("the value is missing", code="FR104", help="ask `is missing` first")
-    return value
+from flowrun.expressions.runtime import Fuel
 
 
 def t_missing(fuel: Fuel, value: Any) -> bool:
@@ -78,15 +72,15 @@ def t_upper(fuel: Fuel, value: Any) -> bool:
 
 
 def t_odd(fuel: Fuel, value: Any) -> bool:
-    return numbers.modulo(_there(value), 2) == 1
+    return numbers.modulo(value, 2) == 1
 
 
 def t_even(fuel: Fuel, value: Any) -> bool:
-    return numbers.modulo(_there(value), 2) == 0
+    return numbers.modulo(value, 2) == 0
 
 
 def t_divisibleby(fuel: Fuel, value: Any, num: Any) -> bool:
-    return numbers.modulo(_there(value), num) == 0
+    return numbers.modulo(value, num) == 0
 
 
 def t_sameas(fuel: Fuel, value: Any, other: Any) -> bool:
@@ -94,31 +88,31 @@ def t_sameas(fuel: Fuel, value: Any, other: Any) -> bool:
 
 
 def t_in(fuel: Fuel, value: Any, seq: Any) -> bool:
-    return numbers.contains(seq, _there(value), fuel)
+    return numbers.contains(seq, value, fuel)
 
 
 def t_eq(fuel: Fuel, value: Any, other: Any) -> bool:
-    return numbers.equal(_there(value), other)
+    return numbers.equal(value, other)
 
 
 def t_ne(fuel: Fuel, value: Any, other: Any) -> bool:
-    return not numbers.equal(_there(value), other)
+    return not numbers.equal(value, other)
 
 
 def t_lt(fuel: Fuel, value: Any, other: Any) -> bool:
-    return numbers.less(_there(value), other)
+    return numbers.less(value, other)
 
 
 def t_le(fuel: Fuel, value: Any, other: Any) -> bool:
-    return numbers.less_equal(_there(value), other)
+    return numbers.less_equal(value, other)
 
 
 def t_gt(fuel: Fuel, value: Any, other: Any) -> bool:
-    return numbers.greater(_there(value), other)
+    return numbers.greater(value, other)
 
 
 def t_ge(fuel: Fuel, value: Any, other: Any) -> bool:
-    return numbers.greater_equal(_there(value), other)
+    return numbers.greater_equal(value, other)
 
 
 TESTS: Final[dict[str, Callable[..., bool]]] = {

@@ -118,12 +118,12 @@ def same(a: Any, b: Any, fuel: Fuel) -> bool:
             return False
         if a is b:
             return True
-        fuel.spend(len(a))
+        fuel.spend(len(a) * 4)
         return all(same(x, y, fuel) for x, y in zip(a, b, strict=True))
     if isinstance(a, Mapping):
         if not isinstance(b, Mapping) or len(a) != len(b):
             return False
-        fuel.spend(len(a))
+        fuel.spend(len(a) * 4)
         return all(key in b and same(value, b[key], fuel) for key, value in a.items())
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b

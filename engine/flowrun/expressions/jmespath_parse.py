@@ -33,7 +33,7 @@ class _Lexer(_LexerBase):  # type: ignore[misc]
         end = self._end()
         try:
             value = json.loads(lexeme, parse_float=Decimal, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+        except ValueError:
             try:  # the deprecated unquoted string of JEP-12, which the official suite still holds
                 value = json.loads(f'"{lexeme.lstrip()}"')
             except ValueError:
@@ -77,6 +77,8 @@ class _Parser(_ParserBase):  # type: ignore[misc]
         return self._placed(super()._token_nud_unquoted_identifier(token), token)
 
     def _token_nud_quoted_identifier(self, token: dict[str, Any]) -> Node:
+        if self._current_token() == "lparen":
+            self._fail(self._lookahead_token(0))  # a function's name is not quoted
         return self._placed(super()._token_nud_quoted_identifier(token), token)
 
     def _token_nud_literal(self, token: dict[str, Any]) -> Node:

@@ -11,6 +11,9 @@ from flowrun.expressions.numbers import bounded
 from flowrun.expressions.runtime import TEXT_MAX, BadValue, OverBudget, kind, too_long
 
 
+_VALUE = 9  # each value inside takes so many characters of the room, because a walk takes time as well
+
+
 def number_text(value: int | Decimal) -> str:
     """Plain digits, never an exponent."""
     try:
@@ -38,6 +41,7 @@ def _write_python(value: Any, out: list[str], room: list[int], depth: int) -> No
     """Lists and objects look as Jinja prints them (``['a', 1]``), numbers exact."""
     if depth > 50:
         raise OverBudget("budget_exceeded: a value nested more than 50 deep")
+    room[0] -= _VALUE
     piece = ""
     if isinstance(value, str):
         piece = repr(value) if depth else str(value)
@@ -91,6 +95,7 @@ def _write_json(
 ) -> None:
     if depth > 50:
         raise OverBudget("budget_exceeded: a value nested more than 50 deep")
+    room[0] -= _VALUE
     comma, colon, sort, indent = how
     before = len(out)
     if isinstance(value, str):
