@@ -18,7 +18,7 @@ class Code:
 CODES: dict[str, Code] = {
     "FR001": Code(
         "too large or too deep",
-        "A flow file has at most 1 MB, 64 levels, and 100,000 characters a value. Keep one flow a file and tables in lookups/.",
+        "A flow file has at most 1 MB, 64 levels, and 100,000 characters a value. Keep one flow a file and tables in lookups/.",  # noqa: E501
     ),
     "FR002": Code("not text", "The file is not UTF-8 text, or holds control characters. Save it as UTF-8."),
     "FR003": Code(
@@ -29,7 +29,7 @@ CODES: dict[str, Code] = {
     ),
     "FR004": Code(
         "anchors, aliases, tags, merge keys",
-        "These parts of YAML hide where a value comes from, so the language leaves them out. For reuse there are fragments.",
+        "These parts of YAML hide where a value comes from, so the language leaves them out. For reuse there are fragments.",  # noqa: E501
         "map: &base { … }",
         "use: address",
     ),
@@ -119,7 +119,7 @@ CODES: dict[str, Code] = {
     ),
     "FR044": Code(
         "a plain nested object",
-        "from, value and default are real field names in real systems, so a nested object is marked: wrap it in map:, or write a dotted name.",
+        "from, value and default are real field names in real systems, so a nested object is marked: wrap it in map:, or write a dotted name.",  # noqa: E501
         "Ship: { Street: order.street }",
         "Ship: { map: { Street: order.street } }",
     ),
@@ -172,7 +172,7 @@ CODES: dict[str, Code] = {
     "FR113": Code("a value of the wrong type", "The function, filter or operator does not take this type."),
     "FR114": Code(
         "text compared with a number",
-        "JMESPath answers null when text is ordered against a number. Use calc, which reads plain decimal text as a number.",
+        "JMESPath answers null when text is ordered against a number. Use calc, which reads plain decimal text as a number.",  # noqa: E501
     ),
     "FR115": Code(
         "a projection shifts a list",
@@ -224,7 +224,7 @@ CODES: dict[str, Code] = {
     "FR159": Code("no such object", "The connector does not know the object."),
     "FR160": Code(
         "an unknown error class",
-        "Classes are rate_limited, network, auth, bad_data, rejected, duplicate, not_found, conflict, unknown_outcome, other.",
+        "Classes are rate_limited, network, auth, bad_data, rejected, duplicate, not_found, conflict, unknown_outcome, other.",  # noqa: E501
     ),
     "FR161": Code(
         "error classes without a policy",
@@ -252,7 +252,7 @@ CODES: dict[str, Code] = {
     "FR176": Code("a field that cannot find or match", "The connector says by which fields an object can be found."),
     "FR177": Code(
         "create without find_existing",
-        "After a lost answer the target is asked before the call is repeated; without a field to ask by, delivery is at least once.",
+        "After a lost answer the target is asked before the call is repeated; without a field to ask by, delivery is at least once.",  # noqa: E501
     ),
     "FR178": Code("no match", "update, upsert and delete say which field names the object."),
     "FR179": Code("no such alert channel", "Channels are declared under alerts: in flowrun.yaml."),

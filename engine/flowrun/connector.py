@@ -213,7 +213,7 @@ class Receiver(Protocol):
 @runtime_checkable
 class Target(Protocol):
     def find(self, object: str, by: Mapping[str, Any]) -> Sequence[Receipt]:
-        """Objects whose fields equal ``by``; Receipt.created is False. Raises ConnectorError when it cannot be asked."""
+        """Objects whose fields equal ``by`` (``created`` is False). Raises ConnectorError when it cannot be asked."""
         ...
 
     def deliver(self, items: Sequence[Item]) -> Sequence[Verdict]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
-from flowrun.lookups import Snapshot
+from flowrun.lookups import Key, Snapshot
 from flowrun.project import Project
 from flowrun.values import decode_json
 
@@ -55,5 +55,6 @@ def xref_snapshot(project: Project, flow: Flow, env: str | None, xref: Path | No
     for name, lookup in flow.lookups.items():
         if lookup.kind == "xref":
             rows = {str(k): str(v) for k, v in (given.get(lookup.xref or "") or {}).items()}
-            snapshot.add(name, {v: k for k, v in rows.items()} if lookup.reverse else dict(rows))
+            answers: dict[Key, str] = {v: k for k, v in rows.items()} if lookup.reverse else {**rows}
+            snapshot.add(name, answers)
     return snapshot

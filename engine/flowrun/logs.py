@@ -1,0 +1,65 @@
+"""Structured logs: a named event with fields, to standard error; secrets are masked by value and by name."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from flowrun.values import Secret
+
+_SECRET_NAMES = ("password", "secret", "token", "authorization", "api_key", "apikey", "cookie")
+_known: set[str] = set()
+
+
+def hide(secret: Secret) -> Secret:
+    """Mask this secret's text wherever it would appear in a log line or a message. Returns it, for use in passing."""
+    text = secret.reveal()
+    if len(text) >= 4:  # shorter ones would mask ordinary words
+        _known.add(text)
+    return secret
+
+
+def redact(text: str) -> str:
+    for known in _known:
+        if known in text:
+            text = text.replace(known, "***")
+    return text
+
+
+def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if any(word in key.lower() for word in _SECRET_NAMES):
+            event[key] = "***"
+        elif isinstance(value, str):
+            event[key] = redact(value)
+        elif isinstance(value, Secret):
+            event[key] = "***"
+    return event
+
+
+def configure(form: str = "auto", level: str = "info") -> None:
+    """form: ``text``, ``json``, or ``auto`` (JSON when standard error is no terminal)."""
+    if form == "auto":
+        form = "text" if sys.stderr.isatty() else "json"
+    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _mask,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    for noisy in ("httpx", "httpcore"):  # their lines carry whole addresses, with what stands in queries
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log() -> Any:
+    return structlog.get_logger()
