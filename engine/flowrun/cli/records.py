@@ -55,6 +55,7 @@ def xref_snapshot(project: Project, flow: Flow, env: str | None, xref: Path | No
     for name, lookup in flow.lookups.items():
         if lookup.kind == "xref":
             rows = {str(k): str(v) for k, v in (given.get(lookup.xref or "") or {}).items()}
-            answers: dict[Key, str] = {v: k for k, v in rows.items()} if lookup.reverse else {**rows}
+            answers: dict[Key, str] = {}
+            answers.update({v: k for k, v in rows.items()} if lookup.reverse else rows)
             snapshot.add(name, answers)
     return snapshot

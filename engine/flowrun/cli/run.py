@@ -1,0 +1,253 @@
+"""flowrun run: one intake pass of a flow, then deliver."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
+from flowrun.cli.project import open_flow, store_path
+from flowrun.cli.records import read_records
+from flowrun.errors import ConnectorError
+from flowrun.flow.model import Flow, Schedule, Webhook
+from flowrun.logs import configure
+from flowrun.plan import Mapped
+from flowrun.runner import Summary, apply_all, query_of, run_flow
+from flowrun.store import Row, open_store
+from flowrun.testing.flow_tests import describe
+from flowrun.values import encode_json, system_clock
+
+
+@click.command(name="run")
+@click.argument("flow")
+@click.option("--env", help="The environment; without it the first of flowrun.yaml.")
+@click.option(
+    "--input", "input_", type=click.Path(path_type=Path, exists=True), help="Records from a file instead of the source."
+)
+@click.option("--dry-run", is_flag=True, help="Map and print what would be sent; nothing is sent or held.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many records at intake.")
+@click.option(
+    "--wait", default=60.0, show_default=True, help="Seconds to wait for retries; later ones stay for the next run."
+)
+@click.option("--log", "log_form", type=click.Choice(["auto", "text", "json"]), default="auto", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True
+)
+@click.option("--quiet", is_flag=True, help="Only the summary.")
+def command(
+    flow: str,
+    env: str | None,
+    input_: Path | None,
+    dry_run: bool,
+    limit: int | None,
+    wait: float,
+    log_form: str,
+    log_level: str,
+    quiet: bool,
+) -> int:
+    """One intake pass of a flow (whatever its trigger), then deliver what is due.
+
+    A second run over the same records sends nothing. Exit code 1 when records failed, 4 when the outside world did.
+    """
+    from flowrun.connections import opened
+
+    configure(log_form, log_level)
+    project, registry, checked, plan = open_flow(flow, env)
+    environment = project.environment(env)
+    live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
+    names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
+    for line in not_executed(checked, bool(input_)):
+        click.echo(f"note: {line}", err=True)
+    store = open_store(store_path(project, environment), now=system_clock)
+    try:
+        with opened(project, environment, names, registry, now=system_clock) as connections:
+            source = None if input_ else connections[checked.source.connection]
+            records = read_records(input_) if input_ else None
+            if dry_run:
+                return _dry(checked, plan, store, source, records, limit, connections)
+            with Progress(quiet) as progress:
+                try:
+                    summary = run_flow(
+                        checked,
+                        plan,
+                        target=connections[checked.target.connection],
+                        store=store,
+                        source=source,
+                        records=records,
+                        environment=environment.name,
+                        connections=connections,
+                        wait_secs=wait,
+                        limit=limit,
+                        report=progress.report,
+                    )
+                except ConnectorError as error:
+                    progress.stop()
+                    click.echo(f"error: {error.error_class}: {error.message}", err=True)
+                    if error.help:
+                        click.echo(f"  = help: {error.help}", err=True)
+                    click.echo("what was read before is held and delivered; run again to go on", err=True)
+                    return EXIT_OUTSIDE
+    finally:
+        store.close()
+    print_summary(summary)
+    return exit_code(summary)
+
+
+def not_executed(flow: Flow, from_file: bool) -> list[str]:
+    """What the flow says that this command does not do."""
+    notes = []
+    trigger = flow.source.trigger
+    if not from_file:
+        if isinstance(trigger, Webhook):
+            notes.append(f"trigger webhook {trigger.event}: the receiver is not running; the source is read instead")
+        elif isinstance(trigger, Schedule):
+            notes.append(f"trigger schedule '{trigger.cron}': run reads once, now")
+    if flow.source.reconcile is not None:
+        notes.append("reconcile is checked, not executed by run")
+    if flow.target.guard is not None:
+        notes.append("guard is checked, not executed by run")
+    return notes
+
+
+class Progress:
+    """Per-record lines; a moving count on a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._live: Any = None
+        self._task: Any = None
+        self._terminal = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+    def __enter__(self) -> Progress:
+        if self._terminal:
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._live = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.completed} records"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._live.start()
+            self._task = self._live.add_task("records", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def report(self, row: Row, outcome: str, words: str) -> None:
+        if self._live is not None:
+            self._live.advance(self._task)
+        if self.quiet or (outcome in ("skipped", "unchanged") and self._terminal):
+            return
+        colour = {"confirmed": "green", "dead": "red", "waiting": "yellow"}.get(outcome)
+        line = f"{click.style(outcome, fg=colour)}  {row.key}" + (f"  {words}" if words else "")
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            click.echo(line)
+
+
+def print_summary(summary: Summary) -> None:
+    c = summary.counts
+    parts = [f"{summary.read} read", f"{summary.received} new", f"{c.confirmed} confirmed"]
+    parts += [
+        f"{count} {word}"
+        for count, word in (
+            (c.unchanged, "unchanged"),
+            (c.skipped, "skipped"),
+            (c.dead, "dead"),
+            (summary.waiting, "waiting"),
+            (c.warnings, "warnings"),
+        )
+        if count
+    ]
+    click.echo(f"run {summary.run} of {summary.flow}: {', '.join(parts)}; {c.sends} sent")
+    for reason, count in c.skips.items():
+        click.echo(f"  skipped by {reason}: {count}")
+    if c.paused:
+        click.echo(f"  paused: {c.paused}")
+    elif summary.waiting and summary.next_due is not None:
+        at = datetime.fromtimestamp(summary.next_due, UTC).strftime("%H:%M:%S")
+        click.echo(
+            f"  waiting records are due from {at} UTC; run again then" + (f" (last: {c.outside})" if c.outside else "")
+        )
+    if c.dead:
+        click.echo("  next: flowrun dlq list")
+
+
+def exit_code(summary: Summary) -> int:
+    c = summary.counts
+    if c.paused or (summary.waiting and c.outside):
+        return EXIT_OUTSIDE
+    return EXIT_FINDINGS if c.dead else EXIT_OK
+
+
+def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: int | None, connections: Any) -> int:
+    """One JSON line per record that would be sent; the rest in words on standard error."""
+    failed = False
+    count = 0
+    for record in _rows(flow, plan, store, source, records):
+        if limit is not None and count >= limit:
+            break
+        count += 1
+        identity = plan.identify(record)
+        key = getattr(identity, "key", "?")
+        row = _row(flow, key, record, count)
+        outcome = apply_all(flow, plan, store, [row], connections)[0]
+        if isinstance(outcome, Mapped):
+            click.echo(encode_json({"key": key, "action": flow.target.action, "body": outcome.body}).decode())
+        else:
+            failed = failed or not describe(outcome).startswith("skipped")
+            click.echo(f"{key}: {describe(outcome)}", err=True)
+    click.echo(f"dry run: {count} records; nothing was sent or held", err=True)
+    return EXIT_FINDINGS if failed else EXIT_OK
+
+
+def _rows(flow: Flow, plan: Any, store: Any, source: Any, records: Any) -> Any:
+    found = (
+        records
+        if records is not None
+        else (r for p in source.read(query_of(flow, store.cursor(flow.name))) for r in p.records)
+    )
+    if flow.source.group_by is None:
+        yield from found
+        return
+    groups: dict[str, list[Any]] = {}
+    for record in found:
+        groups.setdefault(str(plan.group_of(record)), []).append(record)
+    for name, rows in groups.items():
+        yield {"key": name, "rows": rows}
+
+
+def _row(flow: Flow, key: str, record: Any, seq: int) -> Row:
+    empty = dict.fromkeys(Row.__slots__)
+    return Row(
+        **{
+            **empty,
+            "seq": seq,
+            "flow": flow.name,
+            "key": key,
+            "lane": key,
+            "state": "received",
+            "payload": record,
+            "due": 0.0,
+            "attempts": 0,
+            "edited": False,
+            "received_at": 0.0,
+            "changed_at": 0.0,
+        }
+    )

@@ -1,0 +1,40 @@
+"""flowrun runs: past runs and what became of their records."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from flowrun.cli.main import EXIT_OK
+from flowrun.cli.project import project_store
+from flowrun.errors import ProjectError
+
+
+@click.command(name="runs")
+@click.argument("run", type=int, required=False)
+@click.option("--flow", help="Only runs of this flow.")
+@click.option("--env", help="The environment; without it the first of flowrun.yaml.")
+@click.option("--limit", default=20, show_default=True)
+def command(run: int | None, flow: str | None, env: str | None, limit: int) -> int:
+    """List past runs; with a number, the records that this run took in."""
+    _, store = project_store(env)
+    try:
+        if run is None:
+            for entry in store.runs(flow, limit):
+                at = datetime.fromtimestamp(entry["started_at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+                counts = json.loads(entry["counts"]) if entry["counts"] else {}
+                words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
+                ended = "" if entry["ended_at"] else "  (did not end)"
+                click.echo(f"{entry['id']:>5}  {at}  {entry['flow']}  {words}{ended}")
+            return EXIT_OK
+        rows = store.records(run=run)
+        if not rows:
+            raise ProjectError(f"run {run} took in no records", help="flowrun runs")
+        for row in rows:
+            words = row.error_message or row.reason or ""
+            click.echo(f"{row.state:<10}  {row.flow}  {row.key}" + (f"  {words}" if words else ""))
+    finally:
+        store.close()
+    return EXIT_OK

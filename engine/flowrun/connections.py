@@ -1,0 +1,211 @@
+"""Opening a connection: settings resolved, checked against the connector's own, and a client with everything in place.
+
+A connection that the environment lists under ``sandbox`` runs against its connector's simulator, in this process, with
+its state kept in ``.flowrun/sandbox/NAME.json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from flowrun.connector import Registry
+from flowrun.diagnostics import near
+from flowrun.errors import ProjectError
+from flowrun.logs import hide
+from flowrun.project import Environment, Project
+from flowrun.tokens import auth_from_settings
+from flowrun.transport import Limits, build_client
+from flowrun.values import Clock, Secret, decode_json, encode_json
+
+COMMON = ("auth", "limits", "allow_private", "ca_file", "client_cert")
+"""Settings that every connection has; the engine reads them."""
+
+
+def open_connection(
+    project: Project,
+    environment: Environment,
+    name: str,
+    registry: Registry,
+    *,
+    now: Clock,
+    environ: Mapping[str, str] | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> Any:
+    """The connector of a connection, ready to use. Raises ProjectError that says which setting to mend."""
+    spec = project.connection(name, environment)
+    if spec.connector not in registry:
+        guess = near(spec.connector, registry)
+        raise ProjectError(
+            f"connection '{name}': no connector '{spec.connector}'", help=f"did you mean '{guess}'?" if guess else ""
+        )
+    settings = project.resolve(spec.settings, os.environ if environ is None else environ)
+    return build(registry[spec.connector], name, settings, now=now, root=project.root, transport=transport)
+
+
+def build(
+    cls: Any,
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    now: Clock,
+    root: Path,
+    transport: httpx.BaseTransport | None = None,
+) -> Any:
+    """A connector from resolved settings."""
+    _hide_all(settings)
+    common = {key: settings[key] for key in COMMON if key in settings}
+    own = settings_of(cls, name, {key: value for key, value in settings.items() if key not in COMMON})
+    base_url = getattr(own, "base_url", None)
+    if base_url is None:
+        return cls(own, None, now) if not hasattr(cls, "takes_root") else cls(own, None, now, root=root)
+    auth = cls.auth(own) if hasattr(cls, "auth") else None
+    client = build_client(
+        str(base_url),
+        auth=auth or auth_from_settings(common.get("auth")),
+        limits=limits_of(common.get("limits")),
+        allow_private=str(common.get("allow_private", "")).lower() == "true",
+        verify=str(common["ca_file"]) if "ca_file" in common else True,
+        cert=str(common["client_cert"]) if "client_cert" in common else None,
+        transport=transport,
+    )
+    return cls(own, client, now)
+
+
+def settings_of(cls: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """The connector's ``Settings`` from a mapping. Raises ProjectError: unknown or missing setting, wrong type."""
+    fields = {one.name: one for one in dataclasses.fields(cls.Settings)}
+    for key in given:
+        if key not in fields:
+            guess = near(key, (*fields, *COMMON))
+            raise ProjectError(
+                f"connection '{name}' has no setting '{key}'",
+                help=f"did you mean '{guess}'?" if guess else f"settings: {', '.join((*fields, *COMMON))}",
+            )
+    values = {}
+    for key, one in fields.items():
+        if key in given:
+            values[key] = _typed(name, key, one.type, given[key])
+        elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+            raise ProjectError(f"connection '{name}' lacks '{key}'", help=str(one.metadata.get("doc", "")))
+    return cls.Settings(**values)
+
+
+def _typed(name: str, key: str, kind: Any, value: Any) -> Any:
+    text = str(kind)
+    if "Secret" in text and not isinstance(value, Secret | list):
+        return hide(Secret(str(value), key))
+    if "Secret" not in text and isinstance(value, Secret):
+        return value.reveal() if text == "str" else value
+    if text.startswith("int") and not isinstance(value, bool):
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ProjectError(f"connection '{name}': '{key}' is a whole number, not '{value}'") from None
+    if text.startswith("bool"):
+        if str(value).lower() not in ("true", "false"):
+            raise ProjectError(f"connection '{name}': '{key}' is true or false, not '{value}'")
+        return str(value).lower() == "true"
+    return value
+
+
+def limits_of(given: Mapping[str, Any] | None) -> Limits:
+    """``{ rate: 20/s, concurrent: 8, timeout: 30s }``. Raises ProjectError."""
+    given = given or {}
+    limits = Limits()
+    for key, value in given.items():
+        text = str(value)
+        try:
+            if key == "rate":
+                count, _, unit = text.partition("/")
+                limits = dataclasses.replace(limits, rate=float(Decimal(count) / {"s": 1, "m": 60, "h": 3600}[unit]))
+            elif key == "concurrent":
+                limits = dataclasses.replace(limits, concurrent=max(1, int(text)))
+            elif key == "timeout":
+                limits = dataclasses.replace(limits, timeout=float(text.removesuffix("s")))
+            else:
+                raise ProjectError(
+                    f"there is no limit '{key}'", help="limits: { rate: 20/s, concurrent: 8, timeout: 30s }"
+                )
+        except (KeyError, ValueError, ArithmeticError):
+            raise ProjectError(
+                f"limit {key}: '{text}' makes no sense", help="limits: { rate: 20/s, concurrent: 8, timeout: 30s }"
+            ) from None
+    return limits
+
+
+def _hide_all(value: Any) -> None:
+    if isinstance(value, Secret):
+        hide(value)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            _hide_all(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _hide_all(inner)
+
+
+def simulator_of(cls: Any, name: str) -> Any:
+    """A new simulator of a connector. Raises ProjectError when it has none."""
+    where = getattr(cls, "simulator", "")
+    if not where:
+        raise ProjectError(f"connector '{name}' has no simulator")
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute)()
+
+
+@contextmanager
+def opened(
+    project: Project,
+    environment: Environment,
+    names: tuple[str, ...],
+    registry: Registry,
+    *,
+    now: Clock,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Connectors by connection name; sandboxed ones against their simulators, whose state is kept at the end."""
+    with ExitStack() as stack:
+        found: dict[str, Any] = {}
+        for name in dict.fromkeys(names):
+            if name in environment.sandbox:
+                found[name] = _sandboxed(stack, project, environment, name, registry, now)
+            else:
+                found[name] = open_connection(project, environment, name, registry, now=now, environ=environ)
+            client = getattr(found[name], "http", None)
+            if isinstance(client, httpx.Client):
+                stack.callback(client.close)
+        yield found
+
+
+def _sandboxed(
+    stack: ExitStack, project: Project, environment: Environment, name: str, registry: Registry, now: Clock
+) -> Any:
+    spec = project.connection(name, environment)
+    if spec.connector not in registry:
+        raise ProjectError(f"connection '{name}': no connector '{spec.connector}'")
+    cls = registry[spec.connector]
+    simulator = simulator_of(cls, spec.connector)
+    path = project.root / ".flowrun" / "sandbox" / f"{name}.json"
+    if path.is_file():
+        simulator.load(decode_json(path.read_bytes()))
+    stack.callback(_keep, simulator, path)
+    stack.enter_context(simulator.running())
+    fields = {one.name for one in dataclasses.fields(cls.Settings)}
+    plain = {key: value for key, value in spec.public().items() if key in fields and key != "base_url"}
+    return build(cls, name, {**plain, **simulator.connection_settings()}, now=now, root=project.root)
+
+
+def _keep(simulator: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_suffix(".tmp")
+    whole.write_bytes(encode_json(simulator.dump()))
+    whole.replace(path)
