@@ -45,6 +45,18 @@ CODES: dict[str, Code] = {
         "A: order.x\nA: order.y",
         "A: order.x",
     ),
+    "FR007": Code(
+        "a ',' ends a value",
+        "Inside { } and [ ] an unquoted value ends at the next comma, so a call with two arguments is cut in two.",
+        "{ from: max(order.a, order.b) }",
+        '{ from: "max(order.a, order.b)" }',
+    ),
+    "FR008": Code(
+        "the rest of the line is a comment",
+        "YAML starts a comment at ' #', even in the middle of what looks like a value.",
+        "title: Order #5",
+        'title: "Order #5"',
+    ),
     "FR010": Code("not YAML", "The YAML parser gave up here. Quoting the value mends most of these."),
     "FR011": Code("a tab", "YAML is indented with spaces."),
     "FR012": Code(
@@ -205,6 +217,20 @@ CODES: dict[str, Code] = {
         "default: order.x",
         "default: { from: order.x }",
     ),
+    "FR140": Code(
+        "a value that an environment lacks",
+        "env.NAME must have a value in every environment, or the flow works in one and fails in another.",
+    ),
+    "FR145": Code(
+        "the wrong number of key parts",
+        "A lookup with two key columns takes key: [a, b]; one with a single column takes from: or a key of one part.",
+        "{ lookup: plants, key: [order.country] }",
+        "{ lookup: plants, key: [order.country, order.group] }",
+    ),
+    "FR146": Code(
+        "a code in the samples without a row",
+        "Records under samples/ hold values that the lookup would miss.",
+    ),
     "FR150": Code("no such lookup", "lookup: names a table of this flow's lookups: box."),
     "FR151": Code("no such connection", "Connections are declared in flowrun.yaml."),
     "FR152": Code("no such fragment", "use: names a fragment file of this project."),
@@ -268,7 +294,38 @@ CODES: dict[str, Code] = {
     "FR186": Code("a value that needs itself", "Rules and vars may refer to each other, not in a circle."),
     "FR187": Code("a flow without tests", "Examples in the file keep it right when it changes."),
     "FR188": Code("a field no test looks at", "Nothing would notice if this field went wrong."),
+    "FR189": Code("a rule or variable nobody uses", "Take it away, or use it."),
     "FR190": Code("an ignore that ignores nothing", "The comment # flowrun: ignore[…] is no longer needed."),
+    "FR191": Code(
+        "a test names a field that is not built",
+        "The map has no such field, so the expectation would always fail, or always hold.",
+    ),
+    "FR192": Code("a test gives a field that the source does not have", "The source's contract knows no such field."),
+    "FR193": Code(
+        "a stand-in for nothing",
+        "lookups, xref and env under given: stand in for tables, cross-references and values that the flow uses.",
+    ),
+    "FR194": Code("not a moment", "now: is a date, a time and a zone.", "now: today", 'now: "2026-05-04T10:00:00Z"'),
+    "FR195": Code(
+        "a skip that cannot happen",
+        "expect_skipped: names only_when, or a lookup with on_miss: skip.",
+    ),
+    "FR196": Code(
+        "a secret outside a connection",
+        "References to secrets and variables of the operating system stand in connections and alerts of "
+        "flowrun.yaml, so that no expression, trace or dead letter can show them.",
+    ),
+    "FR197": Code(
+        "a secret written out",
+        "Write { secret: NAME }. It is looked for as the variable FLOWRUN_SECRET_NAME, then NAME, then in the folder "
+        "that secrets: names, then in the system's keyring.",
+        "api_key: 3f9a…",
+        "api_key: { secret: xcart_api_key }",
+    ),
+    "FR198": Code("a case no test reaches", "No test expects what this case gives."),
+    "FR199": Code(
+        "a fragment nobody uses", "A fragment is checked where it is used, so this one is not checked at all."
+    ),
     "FR200": Code("no such field in the target", "The target's contract knows no such field."),
     "FR201": Code("a read-only field", "The target sets this field itself."),
     "FR202": Code("a required field is missing", "The target refuses a create without it."),
@@ -276,4 +333,5 @@ CODES: dict[str, Code] = {
     "FR204": Code("too many digits", "The value has more digits after the point than the field takes."),
     "FR205": Code("the wrong type", "The field takes another type."),
     "FR206": Code("a value that is not allowed", "The field takes one of a fixed list."),
+    "FR210": Code("a setting in the wrong form", "An address, a rate or a scheme is not written as it must be."),
 }

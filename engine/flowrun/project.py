@@ -63,6 +63,7 @@ class Environment:
     store: str | EnvRef | None = None
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     span: Span | None = None
+    node: Node | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ class _Reader:
         for environment in project.environments.values():
             for name in (*environment.sandbox, *environment.connections):
                 if name not in project.connections:
-                    node = Scalar(environment.span, name) if environment.span else top
+                    node = environment.node or top
                     guess = near(name, project.connections)
                     self.say(
                         "FR151", f"no connection is named '{name}'", node, f"did you mean '{guess}'?" if guess else ""
@@ -278,7 +279,7 @@ class _Reader:
     def environments(self, node: Node | None) -> Iterator[tuple[str, Environment]]:
         for name, value in self.entries(node):
             if isinstance(value, Scalar) and value.is_null:
-                yield name, Environment(name, span=value.span)
+                yield name, Environment(name, span=value.span, node=value)
                 continue
             if not isinstance(value, Map):
                 self.say("FR031", f"environment '{name}' needs values", value, "values: { … }")
@@ -300,6 +301,7 @@ class _Reader:
                     store=store,
                     connections={k: self.plain(v, references=True) for k, v in self.entries(value.get("connections"))},
                     span=value.span,
+                    node=value,
                 ),
             )
 
@@ -318,12 +320,14 @@ class _Reader:
 def constant(node: Scalar) -> Any:
     """``value:`` — quoted is text exactly as written; unquoted true, false, 12, 1.5 are what they look like; null is
     null; every other unquoted scalar (NO, 007, 1E5, 2024-01-01) is text."""
-    text = node.text
-    if not node.plain:
-        return text
+    return node.text if not node.plain else unquoted(node.text)
+
+
+def unquoted(text: str) -> Any:
+    """What an unquoted scalar of this text means as a constant."""
     if text in ("true", "false"):
         return text == "true"
-    if node.is_null:
+    if text in ("", "~", "null", "Null", "NULL"):
         return None
     digits = text[1:] if text[:1] == "-" else text
     whole, point, fraction = digits.partition(".")

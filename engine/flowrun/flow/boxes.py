@@ -1,88 +1,43 @@
-"""The boxes around the mapping: source and trigger, target, error policies."""
+"""The boxes around the mapping: source and trigger, target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from flowrun.connector import Connector, ObjectInfo, Registry
+from flowrun.connector import ObjectInfo
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import near
 from flowrun.document import Map, Node, Scalar, Seq
-from flowrun.errors import ERROR_CLASSES, ProjectError
 from flowrun.flow import words
 from flowrun.flow.model import (
     Guard,
-    Policy,
+    Literal_,
     Poll,
-    Retry,
     Save,
     Schedule,
     Source,
     Target,
     Trigger,
+    Value,
     Webhook,
 )
 from flowrun.flow.reading import Reader, Scope
 from flowrun.flow.rhs import ANY, Values
-from flowrun.project import Project
-
-
-class Systems:
-    """What the project's connections can do, asked offline; pinned contracts stand before the connector's own."""
-
-    def __init__(self, project: Project, registry: Registry) -> None:
-        self.project = project
-        self.registry = registry
-        self._shapes: dict[tuple[str, str], Shape | None] = {}
-
-    def connector(self, connection: str) -> type[Connector] | None:
-        spec = self.project.connections.get(connection)
-        if spec is None or spec.connector not in self.registry:
-            return None
-        try:
-            return self.registry[spec.connector]
-        except ProjectError:
-            return None
-
-    def settings(self, connection: str) -> dict[str, Any]:
-        spec = self.project.connections.get(connection)
-        return spec.public() if spec else {}
-
-    def info(self, connection: str, object: str) -> ObjectInfo | None:
-        cls = self.connector(connection)
-        return cls.object_info(object, self.settings(connection)) if cls else None
-
-    def shape(self, connection: str, object: str) -> Shape | None:
-        key = (connection, object)
-        if key not in self._shapes:
-            self._shapes[key] = self._pinned(connection, object) or self._own(connection, object)
-        return self._shapes[key]
-
-    def _own(self, connection: str, object: str) -> Shape | None:
-        cls = self.connector(connection)
-        return cls.describe(object, self.settings(connection)) if cls else None
-
-    def _pinned(self, connection: str, object: str) -> Shape | None:
-        from flowrun.values import decode_json
-
-        path = self.project.root / "contracts" / connection / f"{object}.json"
-        if not path.is_file():
-            return None
-        try:
-            return Shape.from_json(decode_json(path.read_bytes()))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ProjectError(
-                f"{path} is no contract file: {error}", help="flowrun connections pull-contract"
-            ) from None
+from flowrun.flow.systems import Systems
 
 
 class BoxReader:
-    def __init__(self, reader: Reader, values: Values, systems: Systems) -> None:
+    """records: what is known of a record, by its name and contract; one object for all flows that read the same."""
+
+    def __init__(
+        self, reader: Reader, values: Values, systems: Systems, records: dict[tuple[str, int], Field] | None = None
+    ) -> None:
         self.reader = reader
         self.values = values
         self.systems = systems
+        self.records = records if records is not None else {}
 
     # -- both ends -------------------------------------------------------------------------------------------------
 
@@ -104,14 +59,7 @@ class BoxReader:
             return "", ""
         connector = project.connections[name].connector
         if connector not in self.systems.registry:
-            guess = near(connector, self.systems.registry)
-            r.say(
-                "FR158",
-                f"connection '{name}' uses connector '{connector}', which is not installed",
-                node,
-                help=f"did you mean '{guess}'?" if guess else f"installed: {', '.join(self.systems.registry)}",
-            )
-            return name, ""
+            return name, ""  # said where flowrun.yaml names the connector
         return name, connector
 
     def object(self, connection: str, node: Node | None) -> tuple[str, ObjectInfo | None]:
@@ -143,12 +91,21 @@ class BoxReader:
         record, connection, object = text.get("record", ""), text.get("connection", ""), text.get("object", "")
         known = connection in self.systems.project.connections
         shape = self.systems.shape(connection, object) if known else None
-        field = Field(record, "object", shape=shape) if shape else Field(record)
         if node.get("group_by") is not None:
+            return record, {"group": self._group(shape)}, shape
+        return record, ({record: self._record(record, shape)} if record else {}), shape
+
+    def _record(self, name: str, shape: Shape | None) -> Field:
+        made = Field(name, "object", shape=shape) if shape else Field(name)
+        return self.records.setdefault((name, id(shape)), made)
+
+    def _group(self, shape: Shape | None) -> Field:
+        key = ("group of", id(shape))
+        if key not in self.records:
             rows = Field("rows", "list", item=Field("", "object", shape=shape) if shape else ANY)
             group = Shape("group", {"key": Field("key", "text"), "rows": rows})
-            return record, {"group": Field("group", "object", shape=group)}, shape
-        return record, ({record: field} if record else {}), shape
+            self.records[key] = Field("group", "object", shape=group)
+        return self.records[key]
 
     def source(self, node: Node | None, scope: Scope, shape: Shape | None) -> Source | None:
         r = self.reader
@@ -159,15 +116,12 @@ class BoxReader:
         connection, connector = self.connection(parts.get("connection"))
         object, info = self.object(connection, parts.get("object"))
         record = r.name(parts.get("record"), "record")
-        if record in ("vars", "env", "steps", "response", "group"):
+        if record in words.RESERVED_NAMES:
             r.say("FR048", f"'{record}' has a meaning of its own", parts["record"], help="choose another name")
         if info is not None and not info.readable and "trigger" in parts:
             r.say("FR162", f"{connection} cannot read '{object}'", parts["object"], help=info.note)
         grouped = "group_by" in parts
-        row_scope = {
-            record: Field(record, "object", shape=shape) if shape else Field(record),
-            "env": scope.get("env", ANY),
-        }
+        row_scope = {record: self._record(record, shape), "env": scope.get("env", ANY)}
         trigger = self._trigger(parts.get("trigger"), connection, info, record, grouped, shape)
         source = Source(
             connection=connection,
@@ -187,7 +141,8 @@ class BoxReader:
             shape=shape,
         )
         self._expand(parts.get("expand"), shape)
-        return source if not any(d.severity == "error" for d in r.found[before:]) else None
+        wrong = not connector or any(d.severity == "error" for d in r.found[before:])
+        return None if wrong else source
 
     def _expand(self, node: Node | None, shape: Shape | None) -> None:
         if node is None or shape is None or not shape.closed:
@@ -406,7 +361,7 @@ class BoxReader:
                 "after a lost answer nothing can be asked: 'find_existing' is missing",
                 r.head(node),
                 severity="lint",
-                help=f"find_existing: {info.find[0] if info and info.find else 'FIELD'}; without it delivery is at least once",
+                help=f"find_existing: {info.find[0] if info and info.find else 'FIELD'}; without it: at least once",
             )
             once = "none"
         match = r.texts(parts.get("match"), "match")
@@ -431,8 +386,8 @@ class BoxReader:
             inner = r.box(parts["guard"], words.GUARD, "guard")
             guard = Guard(r.count(inner.get("max_changes"), "max_changes"), self._share(inner.get("max_share")))
         batch = r.count(parts.get("batch"), "batch") or 1
-        save = self._saves(parts.get("save"), {**scope, "response": ANY})
-        if any(d.severity == "error" for d in r.found[before:]):
+        save = self._saves(parts.get("save"), {**scope, "response": self._response(shape)})
+        if not connector or any(d.severity == "error" for d in r.found[before:]):
             return None
         return Target(
             connection=connection,
@@ -450,6 +405,14 @@ class BoxReader:
             guard=guard,
             shape=shape,
         )
+
+    def _response(self, shape: Shape | None) -> Field:
+        """What the target answers: its own fields, as far as is known, and perhaps more."""
+        key = ("response", id(shape))
+        if key not in self.records:
+            open_shape = replace(shape, closed=False) if shape is not None else None
+            self.records[key] = Field("response", "object", shape=open_shape) if open_shape else Field("response")
+        return self.records[key]
 
     def _share(self, node: Node | None) -> Decimal | None:
         if node is None:
@@ -476,81 +439,8 @@ class BoxReader:
                 found.append(Save(xref, source_id, target_id, item.span))
         return tuple(found)
 
-    # -- policies --------------------------------------------------------------------------------------------------
 
-    def policies(
-        self, node: Node | None, queue: str, alerts: Mapping[str, Any], raised: frozenset[str]
-    ) -> dict[str, Policy]:
-        """Policies in file order; ``other`` is always there."""
-        r = self.reader
-        found: dict[str, Policy] = {}
-        for entry in r.entries(node, "'on_error'"):
-            name = entry.key.text
-            if name not in ERROR_CLASSES:
-                guess = near(name, ERROR_CLASSES)
-                r.say(
-                    "FR160",
-                    f"there is no error class '{name}'",
-                    entry.key,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"classes: {', '.join(ERROR_CLASSES)}",
-                )
-                continue
-            policy = self._policy(entry.value, alerts)
-            if policy is not None:
-                found[name] = policy
-        if "other" not in found:
-            missing = sorted(raised - set(found) - {"other"})
-            if node is not None and missing:
-                r.say(
-                    "FR161",
-                    f"no policy for: {', '.join(missing)}",
-                    r.head(node),
-                    severity="lint",
-                    help="add other: { dead_letter: …, alert: … }; without it they become dead letters",
-                )
-            found["other"] = Policy(dead_letter=queue)
-        return found
-
-    def _policy(self, node: Node, alerts: Mapping[str, Any]) -> Policy | None:
-        r = self.reader
-        parts = r.box(node, words.POLICY, "a policy")
-        if not parts:
-            return None
-        alert = r.text(parts.get("alert"), "alert")
-        if alert and alert not in alerts:
-            guess = near(alert, alerts)
-            r.say(
-                "FR179",
-                f"flowrun.yaml has no alert channel '{alert}'",
-                parts["alert"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"channels: {', '.join(alerts) or 'none'}",
-            )
-        retry = None
-        if "retry" in parts:
-            inner = r.box(parts["retry"], words.RETRY, "retry")
-            times, wait, most = (
-                r.count(inner.get("times"), "times"),
-                r.duration(inner.get("wait"), "wait"),
-                r.duration(inner.get("max_wait"), "max_wait"),
-            )
-            if times is not None and wait is not None and most is not None:
-                retry = Retry(times, float(wait), float(most))
-        return Policy(
-            retry=retry,
-            dead_letter=r.text(parts.get("dead_letter"), "dead_letter") or None,
-            alert=alert or None,
-            pause=r.word(parts.get("pause"), "pause", ("connection", "flow")) or None,
-            flag=r.word(parts.get("flag"), "flag", ("review",)) or None,
-            finish=r.word(parts.get("finish"), "finish", ("success",)) or None,
-            undo=r.boolean(parts.get("undo"), "undo"),
-        )
-
-
-def _missing(node: Node) -> Any:
-    from flowrun.flow.model import Literal_, Value
-
+def _missing(node: Node) -> Value:
     return Value(Literal_(""), node.span)
 
 

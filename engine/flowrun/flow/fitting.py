@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Fix, Span, near
-from flowrun.flow.model import Case, Each, FieldMap, FieldMapping, First, Items, Literal_, Nested, Value
+from flowrun.flow.model import (
+    Case,
+    Each,
+    Expr,
+    FieldMap,
+    FieldMapping,
+    First,
+    Items,
+    Literal_,
+    Lookup,
+    Nested,
+    Value,
+)
 from flowrun.flow.reading import Reader
 from flowrun.flow.rhs import Values
+
+_SIMPLE = ("text", "integer", "decimal", "boolean", "date", "datetime", "time")
+_NEVER = {
+    ("boolean", "integer"), ("boolean", "decimal"), ("boolean", "date"), ("boolean", "datetime"), ("boolean", "time"),
+    ("integer", "boolean"), ("decimal", "boolean"), ("decimal", "date"), ("decimal", "datetime"),
+    ("date", "integer"), ("date", "decimal"), ("date", "boolean"),
+    ("datetime", "integer"), ("datetime", "decimal"), ("datetime", "boolean"),
+}  # fmt: skip
+"""Types of a value that can never become the type of the field; whatever else is given is tried at run time."""
 
 
 class Fitter:
     """create: required fields must be there and creatable. Says every misfit; attaches the contract's field to each
     mapping so that the plan can convert to it."""
 
-    def __init__(self, reader: Reader, values: Values, root: Shape, action: str, match: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        values: Values,
+        root: Shape,
+        action: str,
+        match: tuple[str, ...],
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> None:
         self.reader = reader
         self.values = values
         self.root = root
         self.action = action
         self.match = match
+        self.lookups = lookups or {}
 
-    def fit(self, fields: FieldMap, shape: Shape, *, where: str = "", top: bool = True) -> FieldMap:
+    def fit(
+        self, fields: FieldMap, shape: Shape, *, where: str = "", top: bool = True, named: Iterable[str] = ()
+    ) -> FieldMap:
+        """The same fields with the contract's attached. named: fields that are written but wrong already."""
         fitted = []
-        named = set()
+        named = set(named)
         for one in fields.fields:
             fitted.append(self._field(one, shape, where, top))
             named.add(one.path[0])
@@ -41,9 +75,13 @@ class Fitter:
         return FieldMap(tuple(fitted), fields.span)
 
     def _head(self, fields: FieldMap) -> Span:
+        """The first line of a map that lies in this flow; a fragment's is pointed at where it starts."""
         span = fields.span
-        end = span.start + len(self.reader.document.line(span.line)) - (span.column - 1)
-        return self.reader.document.span(span.start, max(span.start + 1, min(end, span.end)))
+        document = self.reader.document
+        if span.file != document.file:
+            return span
+        end = span.start + len(document.line(span.line)) - (span.column - 1)
+        return document.span(span.start, max(span.start + 1, min(end, span.end)))
 
     def _field(self, one: FieldMapping, shape: Shape, where: str, top: bool) -> FieldMapping:
         at: Shape | None = shape
@@ -127,8 +165,62 @@ class Fitter:
             self._constant(origin.value, field, value)
         if value.default is not None and isinstance(value.default.origin, Literal_):
             self._constant(value.default.origin.value, field, value.default)
+        before = len(self.reader.found)
         self._last_converter(value, field)
+        if value.lookup is not None:
+            self._answers(value, field)
+        elif len(self.reader.found) == before:
+            self._static(value, field)
         return value
+
+    def _answers(self, value: Value, field: Field) -> None:
+        """Every row of a table must fit the field it fills."""
+        lookup = self.lookups.get(value.lookup or "")
+        if lookup is None or value.converters or value.lookup_span is None or field.type != "text":
+            return
+        uses = [lookup.on_miss.use] if lookup.on_miss.use is not None else []
+        answers = [*lookup.rows.values(), *(str(u.origin.value) for u in uses if isinstance(u.origin, Literal_))]
+        for answer in dict.fromkeys(answers):
+            if answer is None:
+                continue
+            if field.max_length is not None and len(answer) > field.max_length:
+                message = (
+                    f"lookup '{lookup.name}' can answer '{answer}'; {field.name} takes {field.max_length} characters"
+                )
+                self.reader.say("FR203", message, value.lookup_span)
+                return
+            if field.enum and answer not in field.enum:
+                message = f"lookup '{lookup.name}' can answer '{answer}', which is not allowed for {field.name}"
+                help = f"allowed: {', '.join(field.enum[:12])}"
+                self.reader.say("FR206", message, value.lookup_span, help=help)
+                return
+
+    def _static(self, value: Value, field: Field) -> None:
+        """What is known of the value before the run, against what the field takes."""
+        kept = self.values.known.get(id(value))
+        if kept is None or not isinstance(value.origin, Expr):
+            return
+        given = self.values.static(value, kept[1])
+        at = value.origin.span
+        kinds = {given.type, field.type}
+        if (kinds & {"list", "object"} and kinds & set(_SIMPLE)) or (given.type, field.type) in _NEVER:
+            self.reader.say("FR205", f"'{field.name}' is {_a(field.type)}; this is {_a(given.type)}", at)
+        elif field.type == "text" and field.max_length is not None and (given.max_length or 0) > field.max_length:
+            self.reader.say(
+                "FR203",
+                f"the value may have {given.max_length} characters; {field.name} takes {field.max_length}",
+                at,
+                severity="lint",
+                help=f"as: truncate {field.max_length}, or leave it: a longer one is bad_data",
+            )
+        elif field.type == "decimal" and field.scale is not None and (given.scale or 0) > field.scale:
+            self.reader.say(
+                "FR204",
+                f"the value may have {given.scale} digits after the point; {field.name} takes {field.scale}",
+                at,
+                severity="lint",
+                help=f"as: decimal {field.scale} half_up, or leave it: more digits are bad_data",
+            )
 
     def _type(self, one: FieldMapping, field: Field, given: str) -> None:
         self.reader.say("FR205", f"'{field.name}' is {_a(field.type)}, not {given}", one.span)

@@ -11,7 +11,7 @@ from flowrun.contract import Field
 from flowrun.diagnostics import Diagnostic, Fix, Severity, Span, near
 from flowrun.document import Document, Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
-from flowrun.expressions import Analysis, Finding, PathRead, analyse
+from flowrun.expressions import Analysis, Finding, analyse
 from flowrun.expressions import parse as parse_expression
 from flowrun.expressions.parsed import Language, Parsed
 from flowrun.flow.model import Expr
@@ -28,15 +28,46 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+class Analyses:
+    """What is known of expressions, shared by all flows of a run: the same text over the same contracts is analysed
+    once. What only the contracts' identity tells apart is keyed by id, so the fields are kept alive here."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], tuple[Analysis, tuple[Field, ...]]] = {}
+        self._fields: dict[tuple[object, ...], Field] = {}
+
+    def get(self, parsed: Parsed, scope: Scope) -> Analysis:
+        fields = tuple(scope[use.name] for use in parsed.names if use.name in scope)
+        key = (parsed, tuple(scope), tuple(map(id, fields)))
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = (analyse(parsed, scope), fields)
+        return found[0]
+
+    def field(self, made: Field) -> Field:
+        """The one Field of this run that is equal to ``made``, as far as can be told without a walk."""
+        parts: tuple[object, ...] = ()
+        if made.shape is not None and made.shape.name in ("vars", "group"):
+            parts = tuple((name, *_facts(inner)) for name, inner in made.shape.fields.items())
+        else:
+            parts = _facts(made)
+        return self._fields.setdefault((made.name, *parts), made)
+
+
+def _facts(f: Field) -> tuple[object, ...]:
+    return (f.type, f.max_length, f.precision, f.scale, id(f.shape), id(f.item))
+
+
 class Reader:
     """Diagnostics of one file, and the small readers that every box uses. A reader returns None (or an empty value)
     after saying what is wrong, so one mistake has one message."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, analyses: Analyses | None = None) -> None:
         self.document = document
         self.found: list[Diagnostic] = []
-        self.reads: list[PathRead] = []
-        self._analyses: dict[tuple[str, str, int], tuple[Scope, Analysis]] = {}
+        self.env_reads: list[tuple[str, Span]] = []
+        self.names: set[str] = set()  # names that expressions use; a variable as vars.NAME
+        self.analyses = analyses if analyses is not None else Analyses()
 
     def say(
         self,
@@ -53,6 +84,11 @@ class Reader:
     ) -> None:
         span = at.span if isinstance(at, Node) else at
         self.found.append(Diagnostic(code, message, span, severity, label, help, notes, related, fix))
+
+    def rename(self, node: Node, to: str | None) -> Fix | None:
+        """A certain fix: another word in the place of an unquoted one."""
+        plain = isinstance(node, Scalar) and node.plain
+        return Fix(node.start, node.end, to) if to and plain else None
 
     # -- containers ------------------------------------------------------------------------------------------------
 
@@ -86,7 +122,7 @@ class Reader:
         names = list(known)
         name = entry.key.text
         guess = near(name, names)
-        fix = Fix(entry.key.span.start, entry.key.span.end, guess) if guess and entry.key.plain else None
+        fix = self.rename(entry.key, guess)
         self.say(
             "FR030",
             f"unknown key '{name}' in {what}",
@@ -101,8 +137,8 @@ class Reader:
         span = node.span
         if span.line == span.end_line:
             return span
-        end = span.start + len(self.document.line(span.line)) - (span.column - 1)
-        return self.document.span(span.start, max(end, span.start + 1))
+        end = span.start + len(node.document.line(span.line)) - (span.column - 1)
+        return node.document.span(span.start, max(end, span.start + 1))
 
     def entries(self, node: Node | None, what: str) -> Iterator[Entry]:
         if isinstance(node, Map):
@@ -207,14 +243,21 @@ class Reader:
         if not isinstance(node, Scalar):
             self.say("FR031", f"{what} is one expression", node)
             return None
+        inside = node.document.offset_span
+        if "${" in node.text:
+            at = node.text.index("${")
+            help = "a template is written {{ … }}; settings stand in flowrun.yaml"
+            self.say("FR043", "${…} is not part of the language", inside(node, at, 2), help=help)
+            return None
         try:
             parsed = parse_expression(language, node.text)
         except ExpressionError as error:
-            self.say(error.code, error.message, self.document.inside(node, error.offset, error.length), help=error.help)
+            self.say(error.code, error.message, inside(node, error.offset, error.length), help=error.help)
             return None
         good = True
-        for finding in self.analysis(parsed, scope).findings:
-            span = self.document.inside(node, finding.offset, finding.length)
+        analysis = self.analysis(parsed, scope)
+        for finding in analysis.findings:
+            span = inside(node, finding.offset, finding.length)
             good &= finding.severity != "error"
             self.say(
                 finding.code,
@@ -226,19 +269,17 @@ class Reader:
                 notes=finding.notes,
                 fix=self._fix(node, finding, span),
             )
+        for use in parsed.names:
+            self.names.add(f"vars.{use.path[0]}" if use.name == "vars" and use.path else use.name)
+            if use.name == "env" and use.path:
+                self.env_reads.append((str(use.path[0]), inside(node, use.offset, use.length)))
         if not good:
             return None
-        return Expr(language, node.text, self.document.inside(node, 0, len(node.text)))
+        return Expr(language, node.text, inside(node, 0, len(node.text)))
 
     def analysis(self, parsed: Parsed, scope: Scope) -> Analysis:
         """What is known of an expression; remembered, since the check asks more than once."""
-        key = (parsed.language, parsed.text, id(scope))
-        found = self._analyses.get(key)
-        if found is None:
-            found = (scope, analyse(parsed, scope))  # the scope is kept, so that its id stays its own
-            self._analyses[key] = found
-            self.reads.extend(found[1].reads)
-        return found[1]
+        return self.analyses.get(parsed, scope)
 
     def _fix(self, node: Scalar, finding: Finding, span: Span) -> Fix | None:
         """Certain only where one near name replaces exactly the word that is wrong."""
@@ -247,7 +288,7 @@ class Reader:
         guess = _DID_YOU_MEAN.search(finding.label or finding.help)
         if guess is None or finding.severity != "error" or finding.code not in ("FR104", "FR108", "FR110", "FR111"):
             return None
-        wrong = self.document.text[span.start : span.end]
+        wrong = node.document.text[span.start : span.end]
         right = guess.group(1)
         return Fix(span.start, span.end, right) if wrong.isidentifier() and right.isidentifier() else None
 

@@ -30,7 +30,7 @@ from flowrun.flow.model import (
 )
 from flowrun.flow.reading import Reader, Scope
 from flowrun.flow.words import CASE, ORIGINS, VALUE
-from flowrun.project import constant
+from flowrun.project import constant, unquoted
 
 if TYPE_CHECKING:
     from flowrun.document import Document
@@ -52,14 +52,29 @@ class Fragment:
 
 
 class Values:
-    """Reads right-hand sides with a Reader. lookups: names of tables; used: the tables that some value named."""
+    """Reads right-hand sides with a Reader.
 
-    def __init__(self, reader: Reader, lookups: Sequence[str], fragments: Mapping[str, Fragment]) -> None:
+    lookups: names of tables, each with how many key columns it has (0: not known). used: tables that some value named.
+    partial: the fields of the flow's map that are right, once it was read; attempted: the names of all of them.
+    fragments_here: fragments that this flow uses. known: what is known of a value by its id, while it is alive here.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        lookups: Mapping[str, int],
+        fragments: Mapping[str, Fragment],
+        fragments_used: set[str] | None = None,
+    ) -> None:
         self.reader = reader
         self.lookups = lookups
         self.fragments = fragments
         self.used: set[str] = set()
-        self.names_used: set[str] = set()
+        self.partial: FieldMap | None = None
+        self.attempted: set[str] = set()
+        self.fragments_here: set[str] = set()
+        self._fragments_used = fragments_used if fragments_used is not None else set()
+        self.known: dict[int, tuple[Value, Scope]] = {}
         self._using: list[str] = []
 
     # -- one value -------------------------------------------------------------------------------------------------
@@ -81,10 +96,9 @@ class Values:
         before = len(r.found)
         parts = r.box(node, box, "a value")
         origin = self._origin(node, parts, scope, what)
-        lookup, lookup_span = self._lookup(parts.get("lookup"))
-        value_scope = scope
+        lookup, lookup_span = self._lookup(parts.get("lookup"), origin)
         converters = self._converters(parts.get("as"))
-        default = self._default(parts["default"], value_scope) if "default" in parts else None
+        default = self._default(parts["default"], scope) if "default" in parts else None
         blank = r.word(parts.get("blank"), "blank", ("keep",))
         null = r.word(parts.get("null"), "null", ("send",))
         when = r.expression(parts.get("when"), "calc", scope, "when") if box is VALUE else None
@@ -104,7 +118,7 @@ class Values:
             )
         if any(d.severity == "error" for d in r.found[before:]) or origin is None:
             return None
-        return Value(
+        made = Value(
             origin,
             node.span,
             when=when,
@@ -116,26 +130,30 @@ class Values:
             keep_blank=bool(blank),
             null_send=bool(null),
         )
+        self.known[id(made)] = (made, scope)
+        return made
 
     def _short(self, node: Scalar, scope: Scope, what: str) -> Value | None:
         r = self.reader
         if node.is_null:
             r.say("FR033", f"{what} is empty", node, help="write where it comes from, or { value: null }")
             return None
-        if "${" in node.text:
-            r.say("FR043", "${…} is not part of the language", node, help="write {{ … }} for a template")
-            return None
         if _TEMPLATE.search(node.text):
-            found = r.expression(node, "template", scope, what)
-            return Value(found, node.span) if found else None
-        if not node.plain and constant(Scalar(node.span, node.text)) != node.text:
+            return self._expr(r.expression(node, "template", scope, what), node, scope)
+        if not node.plain and not isinstance(unquoted(node.text), str):
             self._constant_meant(node)
             return None
         if node.plain and not isinstance(constant(node), str):
             self._constant_meant(node)
             return None
-        found = r.expression(node, "jmespath", scope, what)
-        return Value(found, node.span) if found else None
+        return self._expr(r.expression(node, "jmespath", scope, what), node, scope)
+
+    def _expr(self, expr: Expr | None, node: Node, scope: Scope) -> Value | None:
+        if expr is None:
+            return None
+        made = Value(expr, node.span)
+        self.known[id(made)] = (made, scope)
+        return made
 
     def _constant_meant(self, node: Scalar) -> None:
         shown = node.text if node.plain else f'"{node.text}"'
@@ -153,6 +171,14 @@ class Values:
             r.say("FR044", "an empty object says nothing", node, help=_EMPTY_MAP_HELP)
             return
         first = node.entries[0]
+        if node.keys() in (["secret"], ["env"]):
+            r.say(
+                "FR196",
+                f"{{ {first.key.text}: … }} stands in flowrun.yaml only: in connections and alerts",
+                node,
+                help="what a flow may know of the environment is declared under values: and read as env.NAME",
+            )
+            return
         guess = near(first.key.text, VALUE)
         if guess is not None and len(node.entries) == 1:
             r.unknown_key(first, VALUE, "a value")
@@ -222,6 +248,7 @@ class Values:
             r.say("FR031", "'first' is a list of cases", node, help="- { when: big_order, value: ZBIG }")
             return None
         cases: list[Case] = []
+        conditions: dict[str, Node] = {}
         done = False
         good = True
         for item in node.items:
@@ -238,8 +265,20 @@ class Values:
                     help="move the case without 'when' to the end",
                 )
             when_node = item.get("when")
+            if isinstance(when_node, Scalar):
+                same = conditions.setdefault(" ".join(when_node.text.split()), when_node)
+                if same is not when_node:
+                    r.say(
+                        "FR130",
+                        "this case is never reached: a case above has the same condition",
+                        when_node,
+                        severity="lint",
+                        related=(("there", same.span),),
+                    )
             when = r.expression(when_node, "calc", scope, "when") if when_node is not None else None
-            rest = Map(item.span, [entry for entry in item.entries if entry.key.text != "when"])
+            rest = Map(
+                item.document, item.start, item.end, [entry for entry in item.entries if entry.key.text != "when"]
+            )
             if not rest.entries:
                 r.say("FR045", "the case says no value", r.head(item), help="{ when: …, value: … }")
                 good = False
@@ -274,11 +313,12 @@ class Values:
             r.say(
                 "FR048",
                 f"'{name}' is in scope already; a loop adds a name, it never hides one",
-                r.document.inside(each, found.start(1), len(name)),
+                each.document.offset_span(each, found.start(1), len(name)),
                 help="choose another name",
             )
             return None
-        path = Scalar(r.document.inside(each, found.start(2), len(found.group(2))), found.group(2), "")
+        at = each.document.offset_span(each, found.start(2), len(found.group(2)))
+        path = Scalar(each.document, at.start, at.end, found.group(2))
         items = r.expression(path, "jmespath", scope, "each")
         if items is None:
             return None
@@ -336,19 +376,18 @@ class Values:
         for key, entry in given.items():
             if key not in fragment.needs:
                 r.unknown_key(entry, fragment.needs, f"with: of fragment '{name}'")
-        outer = r.document
         self._using.append(name)
-        r.document = fragment.document
+        self.fragments_here.add(name)
+        self._fragments_used.add(name)
         try:
             fields = self.map(fragment.map, inner)
         finally:
-            r.document = outer
             self._using.pop()
         return Nested(fields, tuple(bindings), name) if fields else None
 
     # -- the rest of a value ---------------------------------------------------------------------------------------
 
-    def _lookup(self, node: Node | None) -> tuple[str | None, Any]:
+    def _lookup(self, node: Node | None, origin: Origin | None) -> tuple[str | None, Any]:
         if node is None:
             return None, None
         name = self.reader.text(node, "lookup")
@@ -365,6 +404,15 @@ class Values:
             )
             return None, None
         self.used.add(name)
+        wanted, given = self.lookups[name], len(origin.parts) if isinstance(origin, Key) else 1
+        if wanted and origin is not None and given != wanted:
+            parts = f"{given} part{'s' * (given != 1)}"
+            self.reader.say(
+                "FR145",
+                f"lookup '{name}' has {wanted} key column{'s' * (wanted != 1)}; the key here has {parts}",
+                node,
+                help=f"key: [{', '.join(['…'] * wanted)}]",
+            )
         return name, node.span
 
     def _converters(self, node: Node | None) -> tuple[ConverterCall, ...]:
@@ -378,7 +426,7 @@ class Values:
                 name, args = parse_call(item.text)
                 check_call(name, args)
             except ExpressionError as error:
-                span = r.document.inside(item, error.offset, error.length)
+                span = item.document.offset_span(item, error.offset, error.length)
                 guess = error.help.split("'")[1] if error.help.startswith("did you mean") else None
                 fix = Fix(span.start, span.end, guess) if guess and error.code == "FR120" else None
                 r.say(error.code, error.message, span, help=error.help, fix=fix)
@@ -410,7 +458,8 @@ class Values:
 
     # -- maps ------------------------------------------------------------------------------------------------------
 
-    def map(self, node: Node | None, scope: Scope) -> FieldMap | None:
+    def map(self, node: Node | None, scope: Scope, *, top: bool = False) -> FieldMap | None:
+        """A block of fields; None when one of them is wrong. top: the flow's own map, kept in ``partial``."""
         r = self.reader
         if node is None:
             return None
@@ -426,6 +475,9 @@ class Values:
             else:
                 fields.append(mapping)
         good &= self._no_overlap(fields)
+        if top:
+            self.partial = FieldMap(tuple(fields), node.span)
+            self.attempted = {entry.key.text.split(".")[0] for entry in node.entries}
         return FieldMap(tuple(fields), node.span) if good else None
 
     def _field(self, entry: Entry, scope: Scope) -> FieldMapping | None:
@@ -442,7 +494,19 @@ class Values:
             )
             return None
         value = self.value(entry.value, scope, f"'{entry.key.text}'")
+        if value is not None:
+            self._projection(value, entry.value, scope)
         return FieldMapping(path, value, entry.key.span) if value else None
+
+    def _projection(self, value: Value, node: Node, scope: Scope) -> None:
+        """A projection drops nulls, so the places of a list shift."""
+        expr = value.origin
+        if not isinstance(expr, Expr) or expr.language != "jmespath" or value.converters or value.lookup is not None:
+            return
+        if self.reader.analysis(parse("jmespath", expr.text), scope).projects:
+            message = "a projection drops nulls, so the places of this list may shift"
+            help = "each: NAME in PATH keeps one output per input"
+            self.reader.say("FR115", message, expr.span, severity="lint", help=help)
 
     def _no_overlap(self, fields: Sequence[FieldMapping]) -> bool:
         seen: dict[tuple[str, ...], FieldMapping] = {}

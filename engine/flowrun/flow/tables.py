@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +34,21 @@ class Tables:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[str, Table | str] = {}
+        self._digests: dict[str, bytes] = {}
 
     def get(self, name: str) -> Table | str:
         """The table, or what is wrong with the file in words."""
         if name not in self._read:
             self._read[name] = self._load(name)
         return self._read[name]
+
+    def digest(self, name: str) -> bytes:
+        """Of the file's bytes, so that a flow's hash changes with its tables; b"" when it cannot be read."""
+        if name not in self._digests:
+            path = (self.root / name).resolve()
+            good = path.is_relative_to(self.root.resolve()) and path.is_file()
+            self._digests[name] = hashlib.sha256(path.read_bytes()).digest() if good else b""
+        return self._digests[name]
 
     def _load(self, name: str) -> Table | str:
         path = (self.root / name).resolve()
@@ -106,6 +116,21 @@ def _yaml_table(name: str, text: str) -> Table | str:
             rows.append((tuple(v.text for v in values if isinstance(v, Scalar)), item.span.line))
         return Table(name, columns, tuple(rows))
     return f"'{name}' holds neither 'key: value' lines nor a list of rows"
+
+
+def key_counts(node: Node | None) -> dict[str, int]:
+    """The lookups of a flow and how many key columns each has, before any is checked; 0 where that is not known."""
+    found = {}
+    for entry in node.entries if isinstance(node, Map) else ():
+        one = entry.value
+        find = one.get("find") if isinstance(one, Map) else None
+        if isinstance(one, Map) and (one.get("table") is not None or one.get("xref") is not None):
+            found[entry.key.text] = 1
+        elif isinstance(find, Seq):
+            found[entry.key.text] = len(find.items)
+        else:
+            found[entry.key.text] = 1 if isinstance(find, Scalar) else 0
+    return found
 
 
 class LookupReader:

@@ -209,4 +209,73 @@ EXPECT_ERROR: Box = {
     "message_has": Word("Words of the message.", "text"),
 }
 
+EXPECT_DEAD_LETTER: Box = {
+    "queue": Word("The dead-letter queue.", "text", False, "orders"),
+    "key": Word("The record's key.", "text", False, "8001"),
+}
+
+# -- flowrun.yaml ----------------------------------------------------------------------------------------------------
+
+PROJECT: Box = {
+    "flowrun": Word("Version of the language.", "version", True, "1"),
+    "project": Word("The project's name.", "text", False, "shop-to-erp"),
+    "connections": Word("The systems this project talks to, by name.", "connections"),
+    "environments": Word("dev, test, qa, prod …: values, sandboxes, store.", "environments"),
+    "alerts": Word("Where alerts go, by name.", "alerts"),
+    "owners": Word("Who answers for flows, by name.", "plain"),
+    "secrets": Word(
+        "A folder of the project with one file per secret (keep it out of git).", "text", False, ".secrets"
+    ),
+    "on_error": Word("Policies for the error classes that a flow does not name.", "on_error"),
+}
+
+CONNECTION: Box = {
+    "connector": Word("An installed connector class; flowrun connectors lists them.", "text", True, "s4hana"),
+    "base_url": Word("Where the system answers.", "setting", False, "{ env: S4_URL }"),
+    "auth": Word("How to prove who we are: exactly one scheme.", "auth"),
+    "limits": Word("How much the system may be asked.", "limits"),
+    "allow_private": Word("true: the address may lie in a private network.", "boolean", False, "true"),
+    "verify": Word("false: the server's certificate is not checked; or a file of trusted ones.", "setting"),
+}
+
+AUTH: Mapping[str, Box] = {
+    "basic": {
+        "user": Word("The user's name.", "setting", True, "{ env: S4_USER }"),
+        "password": Word("The password.", "secret", True, "{ secret: s4_password }"),
+    },
+    "bearer": {"token": Word("The token.", "secret", True, "{ secret: token }")},
+    "api_key": {
+        "key": Word("The key.", "secret", True, "{ secret: api_key }"),
+        "header": Word("The header that carries it.", "text", False, "X-Api-Key"),
+        "query": Word("The query parameter that carries it, for systems that know no header.", "text"),
+    },
+    "oauth2_client_credentials": {
+        "token_url": Word("Where tokens are given.", "setting", True, "{ env: S4_TOKEN_URL }"),
+        "client_id": Word("The client's id.", "setting", True, "{ secret: s4_client_id }"),
+        "client_secret": Word("The client's secret.", "secret", True, "{ secret: s4_client_secret }"),
+        "scope": Word("What is asked for.", "setting"),
+    },
+}
+
+LIMITS: Box = {
+    "rate": Word("Most calls in a time: 20/s, 600/m.", "rate", False, "20/s"),
+    "concurrent": Word("Most calls at once.", "count", False, "8"),
+    "timeout": Word("How long one call may take.", "duration", False, "30s"),
+}
+
+ENVIRONMENT: Box = {
+    "values": Word("What expressions see as env.NAME.", "values"),
+    "sandbox": Word("Connections that run against their simulator here.", "names", False, "[s4, xcart]"),
+    "store": Word("The state's database; without it .flowrun/state.db.", "setting", False, "{ env: FLOWRUN_STORE }"),
+    "connections": Word("Settings of connections that differ here.", "overrides"),
+}
+
+ALERT: Box = {
+    "url": Word("A webhook that takes alerts.", "setting", False, "{ secret: finance_webhook }"),
+    "also": Word("Channels that get the same alert.", "names", False, "[finance]"),
+}
+
+RESERVED_NAMES = ("vars", "env", "steps", "response", "group")
+"""Names with a meaning of their own: no record, rule, loop or fragment may take them."""
+
 RESERVED_STEP_WORDS = ("read", "write", "call", "choose", "parallel", "for_each", "approve", "wait", "undo")

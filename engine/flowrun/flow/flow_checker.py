@@ -1,0 +1,308 @@
+"""One file → Flow. Boxes are read in the order in which names come into scope."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flowrun.contract import Field, Shape
+from flowrun.diagnostics import Span
+from flowrun.document import Document, Map, Node, Scalar
+from flowrun.flow import words
+from flowrun.flow.boxes import BoxReader
+from flowrun.flow.coverage import check_coverage
+from flowrun.flow.examples import TestReader
+from flowrun.flow.fitting import Fitter
+from flowrun.flow.ignores import unignored
+from flowrun.flow.model import Flow, Policy, Requirement, Rule, Var
+from flowrun.flow.needs import needs_of_expr, needs_of_value
+from flowrun.flow.policies import PolicyReader
+from flowrun.flow.reading import Analyses, Reader, Scope
+from flowrun.flow.rhs import Fragment, Values
+from flowrun.flow.seen import check_codes
+from flowrun.flow.systems import Systems
+from flowrun.flow.tables import LookupReader, Tables, key_counts
+from flowrun.project import LANGUAGE_VERSION, Project
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all flows of a project share while they are checked."""
+
+    project: Project
+    systems: Systems
+    tables: Tables
+    fragments: Mapping[str, Fragment]
+    analyses: Analyses
+    policies: Mapping[str, Policy] = field(default_factory=dict)  # of flowrun.yaml
+    fragments_used: set[str] = field(default_factory=set)
+    records: dict[tuple[str, int], Field] = field(default_factory=dict)
+    _env: Field | None = None
+
+    def env(self) -> Field:
+        """``env``: every value that any environment declares."""
+        if self._env is None:
+            values: dict[str, Any] = {}
+            for environment in self.project.environments.values():
+                values.update(environment.values)
+            fields = {name: Field(name, "text" if isinstance(value, str) else "any") for name, value in values.items()}
+            self._env = Field("env", "object", shape=Shape("env", fields, closed=True, source="flowrun.yaml"))
+        return self._env
+
+
+class FlowChecker:
+    """Reads one document; what is wrong gathers in ``reader.found``. name, name_span: of the flow, "" without one."""
+
+    def __init__(self, document: Document, around: Surroundings) -> None:
+        self.document = document
+        self.around = around
+        self.reader = Reader(document, around.analyses)
+        self.name = ""
+        self.name_span = Span(document.file, 1, 1, 1, 1)
+
+    def check(self) -> Flow | None:
+        """The Flow, or None when it has an error."""
+        r = self.reader
+        root = self.document.root
+        if root is None:
+            r.say("FR020", "the file is empty", self.document.span(0, 0), help="flowrun: 1 …; see: flowrun init")
+            return None
+        if isinstance(root, Map) and root.get("fragment") is not None:
+            r.box(root, words.FRAGMENT, "a fragment")
+            return None  # its map is checked where it is used
+        if isinstance(root, Map) and root.get("steps") is not None:
+            self._workflow(root)
+            return None
+        parts = r.box(root, words.FLOW, "a flow")
+        if not isinstance(root, Map) or not parts:
+            return None
+        version = parts.get("flowrun")
+        if isinstance(version, Scalar) and version.text != LANGUAGE_VERSION:
+            message = f"this flowrun speaks version {LANGUAGE_VERSION} of the language, not '{version.text}'"
+            r.say("FR021", message, version)
+        self._name(parts.get("flow"))
+        for word in ("map", "target"):
+            if word not in parts and root.get(word) is None:
+                help = f"{words.FLOW[word].doc}"
+                r.say("FR034", f"a flow lacks '{word}'", r.head(root), help=help)
+        return self._flow(parts)
+
+    def _name(self, node: Node | None) -> None:
+        self.name = self.reader.flow_name(node)
+        if node is not None:
+            self.name_span = node.span
+
+    def _workflow(self, root: Map) -> None:
+        self._name(root.get("flow"))
+        entry = root.entry("steps")
+        assert entry is not None
+        self.reader.say(
+            "FR023",
+            "'steps' (workflows) are reserved: this version runs one-record flows",
+            entry.key,
+            help="write map + target; workflows come in a later version",
+        )
+        for other in root.entries:  # what can be said without knowing steps
+            if other.key.text not in words.FLOW:
+                self.reader.unknown_key(other, words.FLOW, "a flow")
+
+    def _flow(self, parts: Mapping[str, Node]) -> Flow | None:
+        r, around = self.reader, self.around
+        counts = key_counts(parts.get("lookups"))
+        values = Values(r, counts, around.fragments, around.fragments_used)
+        boxes = BoxReader(r, values, around.systems, around.records)
+        record, base, shape = boxes.source_scope(parts.get("source"))
+        base["env"] = around.env()
+        scope = self._names(parts, base)
+        variables = self._vars(parts.get("vars"), values, scope)
+        rules = self._rules(parts.get("rules"), scope)
+        lookups = LookupReader(r, values, around.tables, list(around.project.connections)).lookups(
+            parts.get("lookups"), scope
+        )
+        source = boxes.source(parts.get("source"), {k: v for k, v in scope.items() if k in base or k == "vars"}, shape)
+        require = self._require(parts.get("require"), scope)
+        before = len(r.found)
+        fields = values.map(parts.get("map"), scope, top=True) if "map" in parts else None
+        mapped = not any(d.severity == "error" for d in r.found[before:])
+        target = boxes.target(parts.get("target"), scope)
+        raised = self._raised(parts)
+        policies = PolicyReader(r, around.project.alerts)
+        on_error = policies.read(parts.get("on_error"), self.name, around.policies, raised)
+        if values.partial is not None and target is not None and target.shape is not None:
+            fitter = Fitter(r, values, target.shape, target.action, target.match, lookups)
+            fitted = fitter.fit(values.partial, target.shape, named=values.attempted)
+            fields = fitted if fields is not None else None
+        if target is not None and fields is not None:
+            self._match_is_mapped(target.match, {one.path[0] for one in fields.fields}, parts["target"])
+        tests = TestReader(r, "group" if "group" in base else record, base).read(
+            parts.get("tests"), lookups, values.partial, source, policies.queues(on_error)
+        )
+        self._env_everywhere()
+        if mapped:
+            check_coverage(r, parts, tests, values.partial, self.name_span)
+            self._unused(parts, values)
+        self._cycles(variables, rules)
+        if source is not None and fields is not None:
+            check_codes(r, around.systems, source, fields, variables, lookups)
+        if source is None or target is None or fields is None or self._errors():
+            return None
+        return Flow(
+            name=self.name,
+            file=self.document.file,
+            title=r.text(parts.get("title"), "title"),
+            owner=r.text(parts.get("owner"), "owner"),
+            source=source,
+            target=target,
+            map=fields,
+            require=require,
+            rules=rules,
+            vars=variables,
+            lookups=lookups,
+            on_error=on_error,
+            tests=tests,
+            hash=self._hash(values, lookups, source.shape, target.shape),
+            env_names=tuple(around.env().shape.fields) if around.env().shape else (),  # type: ignore[union-attr]
+        )
+
+    def _errors(self) -> bool:
+        return any(d.severity == "error" for d in unignored(self.document, self.reader.found))
+
+    def _raised(self, parts: Mapping[str, Node]) -> frozenset[str]:
+        """The error classes that either end can raise."""
+        found: frozenset[str] = frozenset()
+        for box in ("source", "target"):
+            node = parts.get(box)
+            name = node.get("connection") if isinstance(node, Map) else None
+            cls = self.around.systems.connector(name.text) if isinstance(name, Scalar) else None
+            found |= cls.error_classes if cls is not None else frozenset()
+        return found
+
+    # -- scope -----------------------------------------------------------------------------------------------------
+
+    def _names(self, parts: Mapping[str, Node], base: Scope) -> dict[str, Field]:
+        """All names of the flow, before any is checked: rules and vars may look at each other."""
+        r = self.reader
+        scope = dict(base)
+        variables = [e.key.text for e in _entries(parts.get("vars"))]
+        if variables:
+            shape = Shape("vars", {n: Field(n) for n in variables})
+            scope["vars"] = r.analyses.field(Field("vars", "object", shape=shape))
+        for entry in _entries(parts.get("rules")):
+            if entry.key.text in scope or entry.key.text in words.RESERVED_NAMES:
+                r.say("FR048", f"'{entry.key.text}' has a meaning already", entry.key, help="choose another name")
+            else:
+                scope[entry.key.text] = r.analyses.field(Field(entry.key.text, "boolean"))
+        return scope
+
+    def _vars(self, node: Node | None, values: Values, scope: dict[str, Field]) -> tuple[Var, ...]:
+        r = self.reader
+        found = []
+        known: dict[str, Field] = {}
+        for entry in r.entries(node, "'vars'"):
+            name = r.name(entry.key, "a variable")
+            value = values.value(entry.value, scope, f"'{name}'")
+            if value is not None and name:
+                found.append(Var(name, value, entry.key.span))
+                known[name] = replace(values.static(value, scope), name=name)
+        if "vars" in scope:
+            names = {e.key.text: known.get(e.key.text, Field(e.key.text)) for e in _entries(node)}
+            scope["vars"] = r.analyses.field(Field("vars", "object", shape=Shape("vars", names)))
+        return tuple(found)
+
+    def _rules(self, node: Node | None, scope: Scope) -> tuple[Rule, ...]:
+        r = self.reader
+        found = []
+        for entry in r.entries(node, "'rules'"):
+            name = r.name(entry.key, "a rule")
+            when = r.expression(entry.value, "calc", scope, f"rule '{name}'")
+            if when is not None and name:
+                found.append(Rule(name, when, entry.key.span))
+        return tuple(found)
+
+    def _require(self, node: Node | None, scope: Scope) -> tuple[Requirement, ...]:
+        r = self.reader
+        found = []
+        for item in r.items(node, "'require'") if node is not None else ():
+            parts = r.box(item, words.REQUIREMENT, "a requirement")
+            rule = r.expression(parts.get("rule"), "calc", scope, "rule")
+            message = r.expression(parts.get("message"), "template", scope, "message")
+            level = r.word(parts.get("level"), "level", ("error", "warn")) or "error"
+            if rule is not None and message is not None:
+                found.append(Requirement(rule, message, "warn" if level == "warn" else "error", item.span))
+        return tuple(found)
+
+    # -- the whole of it -------------------------------------------------------------------------------------------
+
+    def _match_is_mapped(self, match: tuple[str, ...], mapped: set[str], target: Node) -> None:
+        node = target.get("match") if isinstance(target, Map) else None
+        for name in match:
+            if name not in mapped and node is not None:
+                self.reader.say(
+                    "FR184", f"'match: {name}' is not filled by the map", node, help=f"map: {{ {name}: … }}"
+                )
+
+    def _env_everywhere(self) -> None:
+        """A value that some environment lacks would fail there, and only there."""
+        said = set()
+        for name, span in self.reader.env_reads:
+            environments = self.around.project.environments
+            have = [e for e in environments.values() if name in e.values]
+            lack = [e.name for e in environments.values() if name not in e.values]
+            if have and lack and name not in said:
+                said.add(name)
+                message = f"'env.{name}' has no value in environment {', '.join(lack)}"
+                self.reader.say("FR140", message, span, help=f"values: {{ {name}: … }} in flowrun.yaml")
+
+    def _unused(self, parts: Mapping[str, Node], values: Values) -> None:
+        r = self.reader
+        for entry in _entries(parts.get("lookups")):
+            if entry.key.text not in values.used:
+                message = f"lookup '{entry.key.text}' is never used"
+                r.say("FR185", message, entry.key, severity="lint", help="take it away, or use it")
+        for box, word, prefix in (("rules", "rule", ""), ("vars", "variable", "vars.")):
+            for entry in _entries(parts.get(box)):
+                if prefix + entry.key.text not in r.names and not (prefix and "vars" in r.names):
+                    message = f"{word} '{entry.key.text}' is never used"
+                    r.say("FR189", message, entry.key, severity="lint", help="take it away, or use it")
+
+    def _cycles(self, variables: Iterable[Var], rules: Iterable[Rule]) -> None:
+        """A value that needs itself."""
+        graph: dict[str, set[str]] = {f"vars.{v.name}": needs_of_value(v.value) for v in variables}
+        graph |= {rule.name: needs_of_expr(rule.when) for rule in rules}
+        spans = {f"vars.{v.name}": v.span for v in variables} | {rule.name: rule.span for rule in rules}
+        done: set[str] = set()
+        for first in graph:
+            trail: list[str] = []
+            stack = [iter((first,))]
+            while stack:
+                name = next(stack[-1], None)
+                if name is None:
+                    stack.pop()
+                    if trail:
+                        done.add(trail.pop())
+                elif name in trail:
+                    loop = " → ".join([*trail[trail.index(name) :], name])
+                    self.reader.say("FR186", f"'{name}' needs itself: {loop}", spans[name])
+                elif name in graph and name not in done:
+                    trail.append(name)
+                    stack.append(iter(sorted(graph[name])))
+
+    def _hash(self, values: Values, lookups: Mapping[str, Any], *shapes: Shape | None) -> str:
+        """Of everything that decides what a record becomes."""
+        digest = hashlib.sha256()
+        digest.update(LANGUAGE_VERSION.encode())
+        digest.update(self.document.text.encode())
+        for name in sorted(values.fragments_here):
+            digest.update(self.around.fragments[name].document.text.encode())
+        for lookup in lookups.values():
+            if lookup.kind == "file":
+                digest.update(self.around.tables.digest(lookup.file or ""))
+        for shape in shapes:
+            digest.update(self.around.systems.digest(shape))
+        return digest.hexdigest()[:16]
+
+
+def _entries(node: Node | None) -> Sequence[Any]:
+    return node.entries if isinstance(node, Map) else ()
