@@ -13,6 +13,7 @@ from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions import jinja_tests as tests
 from flowrun.expressions.jinja_operators import Kind, Operators, Value
 from flowrun.expressions.jinja_values import bounded_range, found
+from flowrun.expressions.text import to_text
 
 _KINDS: dict[str, Kind] = {
     "text": "text",
@@ -87,6 +88,8 @@ class Expressions(Operators):
             short = self._short(name, subject)
             if short is not None:
                 return short
+        if name == "tojson" and self.to_text is to_text:
+            function = filters.f_tojson_quick
         call = f"{self.fn(function)}({', '.join(['fuel', subject.text, *self._emitted(arguments)])})"
         if strict and name in ("first", "last", "min", "max"):
             value = self.local(call)

@@ -7,15 +7,16 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from html import escape as html_escape
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from markupsafe import Markup
 
-from flowrun.expressions.numbers import EXACT, number, plain_decimal, rounded
+from flowrun.expressions.numbers import number, plain_decimal, rounded
 from flowrun.expressions.runtime import TEXT_MAX, BadValue, Fuel, kind, show, too_long
-from flowrun.expressions.text import join_texts, json_text, to_text
+from flowrun.expressions.text import join_texts, json_text, sorted_json, to_text
 
 MISSING: Final = object()
 """What a filter gives when Jinja gives undefined: an error unless the flow asks or defaults."""
@@ -60,9 +61,14 @@ def parts_of(attribute: Any) -> list[str | int]:
     """``'a.b.0'`` as steps; a number is one step."""
     if isinstance(attribute, int):
         return [attribute]
-    if not isinstance(attribute, str):
+    if not isinstance(attribute, str) or len(attribute) > 500:
         raise BadValue(f"an attribute is named by text, not {kind(attribute)}", code="FR113")
-    return [int(part) if part.isdigit() and len(part) < 10 else part for part in attribute.split(".")]
+    return _steps(attribute)
+
+
+@lru_cache(maxsize=256)
+def _steps(attribute: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() and len(part) < 10 else part for part in attribute.split(".")]
 
 
 def dig(value: Any, parts: Iterable[str | int]) -> Any:
@@ -86,14 +92,17 @@ def lookup(value: Any, key: Any) -> Any:
 
 def _picked(items: list[Any], attribute: Any, what: str, default: Any = MISSING) -> list[Any]:
     parts = parts_of(attribute)
-    found = []
-    for place, each in enumerate(items):
-        value = dig(each, parts)
+    if len(parts) == 1:
+        try:
+            return [each[parts[0]] for each in items]  # JSON values: an object has the key, or this raises
+        except (KeyError, TypeError, IndexError):
+            pass
+    found = [dig(each, parts) for each in items]
+    for place, value in enumerate(found):
         if value is MISSING:
             if default is MISSING:
                 raise BadValue(f"{attribute} is missing in row {place + 1}, in {what!r}", code="FR104")
-            value = default
-        found.append(value)
+            found[place] = default
     return found
 
 
@@ -136,13 +145,10 @@ def f_float(fuel: Fuel, value: Any, default: Any = Decimal("0.0")) -> Any:
 
 def f_sum(fuel: Fuel, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     items = listed(fuel, value, "sum")
-    total: Any = number(start, "sum")
     if attribute is not None:
         items = _picked(items, attribute, "sum")
-    for each in items:
-        found = each if type(each) is Decimal else number(each, "sum")
-        total = EXACT.add(total, found) if type(found) is Decimal or type(total) is Decimal else total + found
-    return total
+    numbers = [each if type(each) is Decimal else number(each, "sum") for each in items]
+    return sum(numbers, start if type(start) is int else number(start, "sum"))
 
 
 def _extreme(fuel: Fuel, value: Any, attribute: Any, what: str, pick: Callable[..., int]) -> Any:
@@ -316,6 +322,18 @@ def f_tojson(fuel: Fuel, value: Any, indent: Any = None) -> str:
     found = json_text(value, comma=", ", colon=": ", sort=True, indent=step)
     fuel.spend(len(found) >> 6)
     return found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
+
+
+def f_tojson_quick(fuel: Fuel, value: Any, indent: Any = None) -> str:
+    """The same for values that hold no list many times over."""
+    if indent is not None:
+        return f_tojson(fuel, value, indent)
+    found = sorted_json(value)
+    fuel.spend(len(found) >> 6)
+    return found if _HTML.isdisjoint(found) else f_tojson(fuel, value)
+
+
+_HTML = frozenset("<>&'")
 
 
 def _joined(fuel: Fuel, glue: str, pieces: Iterable[str]) -> str:

@@ -23,8 +23,8 @@ from flowrun.expressions.jinja_values import (
 )
 from flowrun.expressions.parsed import Parsed
 from flowrun.expressions.reads import Path, read
-from flowrun.expressions.runtime import TEXT_MAX, check_there, is_missing, spell_path, too_long
-from flowrun.expressions.text import to_text
+from flowrun.expressions.runtime import TEXT_MAX, check_there, is_missing, spell_path, too_long, within
+from flowrun.expressions.text import bounded_text, to_text
 
 Kind = Literal["any", "text", "number", "decimal", "boolean", "list", "null"]
 """What is certain of a value: number is int or Decimal and never a boolean, decimal is Decimal."""
@@ -76,6 +76,9 @@ class Operators:
         self.own: dict[str, Variable] = {}
         self.loop: dict[str, str] | None = None
         self.frugal = len(parsed.text) < 400  # a short template without loops cannot build much text
+        # Lists of lists that the template builds may print as far more than they hold.
+        builds = parsed.tree.find((nodes.List, nodes.Dict, nodes.Tuple, nodes.Assign)) is not None
+        self.to_text = bounded_text if builds else to_text
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 
@@ -115,9 +118,9 @@ class Operators:
         if value.known is not ...:
             return self.code.bind(to_text(value.known))
         if value.kind != "any":
-            return f"{self.fn(to_text)}({value.text})"
+            return f"{self.fn(self.to_text)}({value.text})"
         local = self.local(value.text)
-        return f"({local} if type({local}) is str else {self.fn(to_text)}({local}))"
+        return f"({local} if type({local}) is str else {self.fn(self.to_text)}({local}))"
 
     def number(self, node: nodes.Node, what: str) -> Value:
         """The value as int or Decimal, text read as a plain decimal; a local."""
@@ -137,7 +140,8 @@ class Operators:
             return Value(self.code.bind(constant), "number", constant)
         result = self.code.temp("n")
         slow = f"{self.fn(numbers.number)}({value.text}, {what!r})"
-        self.code.line(f"{result} = {value.text} if type({value.text}) is Decimal else {slow}")
+        fast = f"type({value.text}) is Decimal or type({value.text}) is int"
+        self.code.line(f"{result} = {value.text} if {fast} else {slow}")
         if path is not None:
             self.code.remember(path[0], path[1], result, "number")
         return Value(result, "number")
@@ -266,14 +270,21 @@ class Operators:
         return Value(self.code.bind(node.data), "text", node.data)
 
     def _list(self, node: nodes.List) -> Value:
-        return Value("[" + ", ".join(self.expr(each).text for each in node.items) + "]", "list")
+        made = "[" + ", ".join(self.expr(each).text for each in node.items) + "]"
+        return Value(self.measured(made, node.items), "list")
+
+    def measured(self, made: str, items: list[nodes.Expr]) -> str:
+        """A list or object that a calc makes of two or more others must be writable within the fuel."""
+        if self.parsed.language == "template" or sum(not isinstance(each, nodes.Const) for each in items) < 2:
+            return made
+        return f"{self.fn(within)}({made}, fuel)"
 
     def _tuple(self, node: nodes.Tuple) -> Value:
         return self._list(nodes.List(node.items))
 
     def _dict(self, node: nodes.Dict) -> Value:
         pairs = [f"{self.texts(pair.key)}: {self.expr(pair.value).text}" for pair in node.items]
-        return Value("{" + ", ".join(pairs) + "}")
+        return Value(self.measured("{" + ", ".join(pairs) + "}", [pair.value for pair in node.items]))
 
     # -- operators -------------------------------------------------------------------------------------------------
 
@@ -341,8 +352,8 @@ class Operators:
         if len(parts) == 2:
             self.code.line(f"{text} = {parts[0]} + {parts[1]}")
         else:
-            pieces = "".join("{" + self.local(part) + "}" for part in parts)
-            self.code.line(f'{text} = f"{pieces}"')
+            fields = "".join("{" + self.local(part) + "}" for part in parts)
+            self.code.line(f'{text} = f"{fields}"')
         with self.code.block(f"if len({text}) > {TEXT_MAX}:"):
             self.code.line(f"{self.fn(too_long)}()")
         return text

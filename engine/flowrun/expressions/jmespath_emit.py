@@ -13,7 +13,7 @@ from flowrun.expressions.code import Code
 from flowrun.expressions.jmespath_parse import Node, leading_path
 from flowrun.expressions.parsed import Parsed
 from flowrun.expressions.reads import Path, read
-from flowrun.expressions.runtime import spell_path
+from flowrun.expressions.runtime import spell_path, within
 
 _LOOPS_MAX = 4  # nested loops in one Python function; Python allows 20, and the plan has loops of its own
 _DEPTH_MAX = 30  # steps of indentation; Python allows 100
@@ -27,9 +27,10 @@ class Emitter:
     Methods take ``element``: the local that identifiers and ``@`` mean, or None at the root of a flow's expression.
     """
 
-    def __init__(self, code: Code, names: Mapping[str, str]) -> None:
+    def __init__(self, code: Code, names: Mapping[str, str], *, builds: bool) -> None:
         self.code = code
         self.names = names
+        self.builds = builds  # lists of several values, so that what is printed may be long
         self._loops = 0
 
     # -- plumbing --------------------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ class Emitter:
         """A call of the node as a Python function of its own: for what nests too deep to stand inline."""
         code = Code(explain=self.code.explain)
         passed = [element] if element is not None else sorted(set(self.names.values()))
-        inner = Emitter(code, self.names)
+        inner = Emitter(code, self.names, builds=self.builds)
         code.line(f"return {inner.node(node, element)}")
         extra = ["fuel", "trace"] if code.explain else ["fuel"]
         parameters = ", ".join(passed + extra)
@@ -59,7 +60,7 @@ class Emitter:
     def key_function(self, node: Node) -> str:
         """``&expr`` as a function of (element, fuel)."""
         code = Code()
-        code.line(f"return {Emitter(code, {}).node(node, 'e')}")
+        code.line(f"return {Emitter(code, {}, builds=self.builds).node(node, 'e')}")
         return self.code.bind(code.build("e, fuel", name="key").function, "key")
 
     # -- values ----------------------------------------------------------------------------------------------------
@@ -274,7 +275,10 @@ class Emitter:
         if node["value"] == "length":
             value = self.local(parts[0])
             return f"(len({value}) if type({value}) is list else {self.fn(function.call)}({value}, fuel))"
-        return f"{self.fn(function.call)}({', '.join([*parts, 'fuel'])})"
+        call = function.call
+        if node["value"] == "to_string" and self.builds:
+            call = functions.f_to_string_bounded
+        return f"{self.fn(call)}({', '.join([*parts, 'fuel'])})"
 
 
 def check_call(node: Node) -> functions.Function:
@@ -318,8 +322,8 @@ def size(node: Node) -> int:
 
 
 def multiplies(node: Node) -> int:
-    """How many multiselects the tree holds: each can double what a value prints as."""
-    own = node["type"] in ("multi_select_list", "multi_select_dict")
+    """How often a value may come to stand beside itself: a bound on the growth of what it prints as."""
+    own = len(node["children"]) - 1 if node["type"] in ("multi_select_list", "multi_select_dict") else 0
     return own + sum(multiplies(child) for child in node["children"] if isinstance(child, dict))
 
 
@@ -339,15 +343,15 @@ def emit_jmespath(parsed: Parsed, code: Code, names: Mapping[str, str], element:
     """Lines for the tree; returns the expression text of its value. element: the root itself, for plain JMESPath."""
     tree: Node = parsed.tree
     code.names["Decimal"] = Decimal
-    emitter = Emitter(code, names)
+    emitter = Emitter(code, names, builds=multiplies(tree) > 3)
     if code.explain and element is None:
         for use in parsed.names:
             if use.name in names:
                 value = read(code, names[use.name], use.path)
                 code.line(f"trace.read({code.bind(spell_path(use.name, use.path))}, {value})")
     value = emitter.node(tree, element)
-    if multiplies(tree) >= 4:
-        return f"{code.bind(functions.within, 'within')}({value}, fuel)"
+    if multiplies(tree):
+        return f"{code.bind(within, 'within')}({value}, fuel)"
     return value
 
 

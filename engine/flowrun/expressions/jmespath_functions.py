@@ -15,10 +15,15 @@ from typing import Any
 
 from flowrun.expressions.numbers import DIVIDE, bounded
 from flowrun.expressions.runtime import BadValue, Fuel, too_long
-from flowrun.expressions.text import json_text
+from flowrun.expressions.text import json_text, quick_json
 
 Key = Callable[[Any, Fuel], Any]
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+
+
+_EXACT: set[type] = {int, Decimal}
+_PLAIN: set[type] = {int, float}
+_TEXT: set[type] = {str}
 
 
 def type_name(value: Any) -> str:
@@ -76,15 +81,22 @@ def _object(function: str, value: Any, fuel: Fuel) -> Mapping[str, Any]:
 
 
 def _all_numbers(function: str, value: Any, fuel: Fuel) -> list[Any]:
-    for each in _array(function, value, fuel):
+    array = _array(function, value, fuel)
+    kinds = set(map(type, array))
+    if kinds <= _EXACT or kinds <= _PLAIN:
+        return array
+    for each in array:
         if not _is_number(each):
             raise _misfit(function, each, "an array of numbers")
-    return _one_kind(value)
+    return _one_kind(array)
 
 
 def _all_alike(function: str, value: Any, fuel: Fuel) -> list[Any]:
     """All numbers or all strings."""
     array = _array(function, value, fuel)
+    kinds = set(map(type, array))
+    if kinds == _TEXT or kinds <= _EXACT or kinds <= _PLAIN:
+        return array
     if array and isinstance(array[0], str):
         for each in array:
             if not isinstance(each, str):
@@ -191,20 +203,6 @@ def cut(value: Any, start: int | None, end: int | None, step: int | None) -> lis
 def values_of(value: Any) -> list[Any] | None:
     """The values of an object; None for what is none."""
     return list(value.values()) if isinstance(value, Mapping) else None
-
-
-def within(value: Any, fuel: Fuel) -> Any:
-    """The value, when all of it can be written out within the fuel: lists of the same list grow by doubling."""
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, list):
-            fuel.spend(len(each))
-            waiting.extend(each)
-        elif isinstance(each, Mapping):
-            fuel.spend(len(each))
-            waiting.extend(each.values())
-    return value
 
 
 # -- the functions -------------------------------------------------------------------------------------------------
@@ -359,6 +357,11 @@ def f_to_number(value: Any, fuel: Fuel) -> Any:
 
 
 def f_to_string(value: Any, fuel: Fuel) -> str:
+    return value if isinstance(value, str) else quick_json(value)
+
+
+def f_to_string_bounded(value: Any, fuel: Fuel) -> str:
+    """For what an expression has built of several lists: it may print as far more than it holds."""
     return value if isinstance(value, str) else json_text(value)
 
 

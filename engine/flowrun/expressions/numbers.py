@@ -25,6 +25,7 @@ from flowrun.expressions.runtime import BadValue, Fuel, OverBudget, kind, show
 DIGITS_MAX: Final = 1000  # digits of one number; an amount has 15, an attack has millions
 _EXPONENT_MAX: Final = 1000
 _INT_MAX: Final = 10**DIGITS_MAX
+_BITS_MAX: Final = _INT_MAX.bit_length()
 _PLAIN = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 _TRAPS = [InvalidOperation, DivisionByZero, Overflow, Inexact]
@@ -71,6 +72,8 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
     """
     if type(value) is Decimal:
         return bounded(value)
+    if type(value) is int and -(2**63) < value < 2**63:
+        return value
     if type(value) is str:
         found = _plain(value) if len(value) <= 40 else plain_decimal(value)
         if found is not None:
@@ -78,7 +81,7 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
         help = "join text with ~" if what == "+" else "use `as: decimal` on the field, or compare with =="
         raise BadValue(f"{show(value)} is text, not a number, in {what!r}", code="FR113", help=help)
     if isinstance(value, int):
-        return int(value) if -_INT_MAX < value < _INT_MAX else _too_many()
+        return int(value) if value.bit_length() <= _BITS_MAX else _too_many()
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, Decimal):
@@ -127,9 +130,11 @@ def subtract(a: Any, b: Any) -> int | Decimal:
 
 
 def multiply(a: Any, b: Any) -> int | Decimal:
-    left, right = number(a, "*"), number(b, "*")
+    left, right = (a, b) if type(a) is int and type(b) is int else (number(a, "*"), number(b, "*"))
     if type(left) is int and type(right) is int:
-        return _int(left * right)
+        if left.bit_length() + right.bit_length() > _BITS_MAX:
+            _too_many()
+        return left * right
     return EXACT.multiply(left, right)
 
 
@@ -143,11 +148,15 @@ def divide(a: Any, b: Any) -> Decimal:
 
 def floor_divide(a: Any, b: Any) -> int | Decimal:
     """The next whole number at or below a / b, for int and Decimal alike."""
+    if type(a) is int and type(b) is int and b:
+        return a // b
     return _divmod(a, b, "//")[0]
 
 
 def modulo(a: Any, b: Any) -> int | Decimal:
     """a - b * (a // b): has the sign of b, for int and Decimal alike."""
+    if type(a) is int and type(b) is int and b:
+        return a % b
     return _divmod(a, b, "%")[1]
 
 
@@ -244,18 +253,20 @@ def contains(container: Any, item: Any, fuel: Fuel) -> bool:
 
 # -- rounding ----------------------------------------------------------------------------------------------------
 
+_PLACES = {digits: Decimal(1).scaleb(-digits) for digits in range(-9, 10)}
 _ROUNDINGS = {"common": ROUND_HALF_EVEN, "ceil": ROUND_CEILING, "floor": ROUND_FLOOR}
 
 
 def rounded(value: Any, precision: Any = 0, method: str = "common") -> int | Decimal:
     """Jinja's ``round``: half to even, ``ceil`` or ``floor``, at so many digits after the point."""
-    if method not in _ROUNDINGS:
+    if not isinstance(method, str) or method not in _ROUNDINGS:
         raise BadValue("method must be common, ceil or floor", code="FR113")
-    found, digits = number(value, "round"), number(precision, "round")
+    found = value if type(value) is Decimal else number(value, "round")
+    digits = precision if type(precision) is int else number(precision, "round")
     if digits != int(digits) or not -100 <= digits <= 100:
         raise BadValue("round takes a whole number of digits up to 100", code="FR113")
     if type(found) is int and digits >= 0:
         return found
-    place = Decimal(1).scaleb(-int(digits))
+    place = _PLACES.get(int(digits)) or Decimal(1).scaleb(-int(digits))
     result = Decimal(found).quantize(place, rounding=_ROUNDINGS[method], context=_WHOLE)
     return result if digits >= 0 else Decimal(int(result))

@@ -51,6 +51,26 @@ def too_long() -> NoReturn:
     raise OverBudget(f"budget_exceeded: the result is longer than {TEXT_MAX:,} characters")
 
 
+def within(value: Any, fuel: Fuel) -> Any:
+    """The value, when all of it can be written out within the fuel: lists of the same list grow by doubling."""
+    waiting: list[Any] = []
+    for each in value.values() if type(value) is dict else value if type(value) is list else (value,):
+        if not (each is None or type(each) is Decimal or type(each) is int or (type(each) is str and len(each) < 65)):
+            waiting.append(each)
+    while waiting:
+        each = waiting.pop()
+        if type(each) is str:
+            if len(each) > 64:
+                fuel.spend(len(each) >> 3)
+        elif isinstance(each, list):
+            fuel.spend(len(each) + 1)
+            waiting.extend(each)
+        elif isinstance(each, Mapping):
+            fuel.spend(len(each) + 1)
+            waiting.extend(each.values())
+    return value
+
+
 def as_dict(value: Any) -> Mapping[str, Any]:
     """The value seen as an object: itself when it is one, else an empty one (so every key reads as absent)."""
     return value if isinstance(value, Mapping) else EMPTY

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii
+from types import NoneType
 from typing import Any
+
+import msgspec
 
 from flowrun.expressions.numbers import bounded
 from flowrun.expressions.runtime import TEXT_MAX, BadValue, OverBudget, kind, too_long
-
 
 _VALUE = 9  # each value inside takes so many characters of the room, because a walk takes time as well
 
@@ -32,9 +35,50 @@ def to_text(value: Any) -> str:
         return number_text(value)
     if value is None or kind_ is bool:
         return str(value)
+    text = str(value)  # lists and objects, as Python and so Jinja print them
+    if "Decimal(" in text:
+        return bounded_text(value)
+    if len(text) > TEXT_MAX:
+        too_long()
+    return text
+
+
+def bounded_text(value: Any) -> str:
+    """``to_text`` for values that may print as far more than they hold: it stops at the bound."""
+    if type(value) in (str, int, Decimal, bool, NoneType):
+        return to_text(value)
     out: list[str] = []
     _write_python(value, out, [TEXT_MAX], 0)
     return "".join(out)
+
+
+_compact = msgspec.json.Encoder(decimal_format="number")
+_sorted = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_FLOAT_EXPONENT = re.compile(r"[0-9]e[0-9]")
+
+
+def quick_json(value: Any) -> str:
+    """Compact JSON as ``json_text`` writes it, by msgspec; for values that hold no list many times over."""
+    return _quick(value, _compact, None) or json_text(value)
+
+
+def sorted_json(value: Any) -> str:
+    """The same with sorted keys and blanks after commas and colons, as Python's json writes it."""
+    return _quick(value, _sorted, 0) or json_text(value, comma=", ", colon=": ", sort=True)
+
+
+def _quick(value: Any, encoder: msgspec.json.Encoder, indent: int | None) -> str | None:
+    """None when the two write it differently."""
+    try:
+        data = encoder.encode(value)
+    except (TypeError, ValueError):
+        return None
+    if len(data) > TEXT_MAX:
+        too_long()
+    text = (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
+    if not text.isascii() or "\x7f" in text or _FLOAT_EXPONENT.search(text):
+        return None  # escapes, and 1e+16 where msgspec writes 1e16
+    return text
 
 
 def _write_python(value: Any, out: list[str], room: list[int], depth: int) -> None:
