@@ -200,7 +200,7 @@ TEST: Box = {
     "expect_error": Word("{ class, field, message_has }.", "expect_error"),
     "expect_skipped": Word("only_when, or the lookup that skipped it.", "text"),
     "expect_steps": Word("Steps in order (workflows).", "plain"),
-    "expect_dead_letter": Word("{ queue, key }.", "plain"),
+    "expect_dead_letter": Word("{ queue, key }.", "expect_dead_letter"),
 }
 
 EXPECT_ERROR: Box = {
@@ -264,7 +264,7 @@ LIMITS: Box = {
 }
 
 ENVIRONMENT: Box = {
-    "values": Word("What expressions see as env.NAME.", "values"),
+    "values": Word("What expressions see as env.NAME.", "env_values"),
     "sandbox": Word("Connections that run against their simulator here.", "names", False, "[s4, xcart]"),
     "store": Word("The state's database; without it .flowrun/state.db.", "setting", False, "{ env: FLOWRUN_STORE }"),
     "connections": Word("Settings of connections that differ here.", "overrides"),

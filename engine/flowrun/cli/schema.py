@@ -1,0 +1,35 @@
+"""flowrun schema: what editors need to complete and underline while a flow is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from flowrun.connector import discover
+from flowrun.flow.schema import flow_schema, project_schema
+from flowrun.project import FILE, find_root
+
+FLOW_FILE, PROJECT_FILE = "flow.schema.json", "project.schema.json"
+
+
+@click.command(name="schema")
+@click.option("--write", is_flag=True, help="Write both schemas into .flowrun/ of the project.")
+@click.option("--project", "of_project", is_flag=True, help="The schema of flowrun.yaml instead of a flow's.")
+def command(write: bool, of_project: bool) -> None:
+    """Print the JSON Schema of flow files, or write it where the first line of every flow looks for it."""
+    if not write:
+        click.echo(_text(project_schema(discover()) if of_project else flow_schema()))
+        return
+    folder = (find_root(Path.cwd()) or Path.cwd()) / ".flowrun"
+    folder.mkdir(exist_ok=True)
+    for name, schema in ((FLOW_FILE, flow_schema()), (PROJECT_FILE, project_schema(discover()))):
+        (folder / name).write_text(_text(schema) + "\n", encoding="utf-8")
+        click.echo(f"wrote .flowrun/{name}")
+    click.echo(f"  {FILE}: # yaml-language-server: $schema=.flowrun/{PROJECT_FILE}")
+    click.echo(f"  flows/x.yaml: # yaml-language-server: $schema=../.flowrun/{FLOW_FILE}")
+
+
+def _text(schema: dict[str, object]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False)

@@ -1,0 +1,123 @@
+"""The editors' schema: valid itself, takes what the checker takes, refuses what it refuses; every kind has a form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from frontkit import GOOD, PROJECT, REGISTRY
+
+from flowrun.document import Map, Node, Scalar, Seq, parse
+from flowrun.flow import words
+from flowrun.flow.schema import flow_schema, project_schema
+from flowrun.flow.words import Word
+from flowrun.project import constant
+
+SHIPPED = sorted((Path(__file__).parents[2] / "flows").rglob("*.yaml"))
+
+
+def plain(node: Node | None) -> Any:
+    """As an editor sees it: unquoted scalars are typed."""
+    if isinstance(node, Map):
+        return {entry.key.text: plain(entry.value) for entry in node.entries}
+    if isinstance(node, Seq):
+        return [plain(item) for item in node.items]
+    value = constant(node) if isinstance(node, Scalar) else None
+    return float(value) if type(value).__name__ == "Decimal" else value
+
+
+def errors(schema: Any, text: str) -> list[str]:
+    document = parse(text, "x.yaml")
+    assert not document.problems
+    found = jsonschema.Draft202012Validator(schema).iter_errors(plain(document.root))
+    return [error.message for error in found]
+
+
+def test_both_schemas_are_schemas() -> None:
+    jsonschema.Draft202012Validator.check_schema(flow_schema())
+    jsonschema.Draft202012Validator.check_schema(project_schema(REGISTRY))
+
+
+@pytest.mark.parametrize("path", [*sorted(GOOD.glob("*.yaml")), *SHIPPED], ids=lambda path: path.stem)
+def test_good_flows_fit(path: Path) -> None:
+    assert errors(flow_schema(), path.read_text(encoding="utf-8")) == []
+
+
+def test_the_project_file_fits() -> None:
+    assert errors(project_schema(REGISTRY), PROJECT) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("source:", "soruce:"),
+        ("every: 15m", "every: fifteen"),
+        ("on_miss: error", "on_mis: error"),
+        ("at_least: 1", "at_least: one"),
+        ("value: ZBIG", "valu: ZBIG"),
+        ("as: [trim, upper]", "as: [trim, uper]"),
+        ("{ from: order.currency, as: upper, default: USD }", "{ from: order.currency, text: x }"),
+        ("bad_data:", "bad_date:"),
+        ("retry: { times: 8,", "retry: { times: many,"),
+        ("each: line in order.items", "each: order.items"),
+        ("action: create", "acton: create"),
+        ("name: a small domestic order", "nam: a small domestic order"),
+    ],
+)
+def test_what_the_checker_refuses_in_form_the_schema_refuses_too(old: str, new: str) -> None:
+    text = (GOOD / "orders.yaml").read_text(encoding="utf-8")
+    assert old in text
+    assert errors(flow_schema(), text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("connector: xcart", "connector: ycart"),
+        ("api_key: { secret: xcart_api_key }", "api_key: 3f9a"),
+        ("api_key: { secret: xcart_api_key }", "api_kex: { secret: x }"),
+        ("    api_key: { secret: xcart_api_key }\n", ""),
+        ("rate: 20/s", "rate: often"),
+        ("basic: { user", "basics: { user"),
+        ("sandbox:", "sandboxes:"),
+    ],
+)
+def test_mistakes_in_the_project_file(old: str, new: str) -> None:
+    assert old in PROJECT
+    assert errors(project_schema(REGISTRY), PROJECT.replace(old, new, 1))
+
+
+def test_hover_text_and_examples_come_from_the_words() -> None:
+    flow = flow_schema()["$defs"]["flow"]["properties"]
+    assert flow["owner"]["description"] == words.FLOW["owner"].doc
+    assert flow["owner"]["examples"] == ["order-to-cash team"]
+
+
+def test_every_word_is_described_and_every_reference_leads_somewhere() -> None:
+    schema = project_schema(REGISTRY)
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                assert node["$ref"].removeprefix("#/$defs/") in schema["$defs"]
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(schema)
+    walk(flow_schema())
+    boxes = [box for box in vars(words).values() if isinstance(box, dict)]
+    flat = [word for box in boxes for word in box.values() if isinstance(word, Word)]
+    assert len(flat) > 100
+    assert all(word.doc.endswith((".", "}")) for word in flat), [w.doc for w in flat if not w.doc.endswith((".", "}"))]
+
+
+def test_the_words_of_flowrun_yaml_are_those_its_reader_knows() -> None:
+    from flowrun import project
+
+    assert set(words.PROJECT) == set(project._KEYS)
+    assert set(words.ENVIRONMENT) == set(project._ENVIRONMENT_KEYS)
