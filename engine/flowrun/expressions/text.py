@@ -54,7 +54,7 @@ def bounded_text(value: Any) -> str:
 
 _compact = msgspec.json.Encoder(decimal_format="number")
 _sorted = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_FLOAT_EXPONENT = re.compile(r"[0-9]e[0-9]")
+_DIFFERENT = re.compile(r"[0-9]e[0-9]|\x7f|NaN|Infinity")  # Python writes 1e+16 where msgspec writes 1e16; …
 
 
 def quick_json(value: Any) -> str:
@@ -71,13 +71,13 @@ def _quick(value: Any, encoder: msgspec.json.Encoder, indent: int | None) -> str
     """None when the two write it differently."""
     try:
         data = encoder.encode(value)
-    except (TypeError, ValueError):
+        if len(data) > TEXT_MAX:
+            too_long()
+        text = (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
+    except (TypeError, msgspec.MsgspecError, UnicodeError, OverflowError):
         return None
-    if len(data) > TEXT_MAX:
-        too_long()
-    text = (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
-    if not text.isascii() or "\x7f" in text or _FLOAT_EXPONENT.search(text):
-        return None  # escapes, and 1e+16 where msgspec writes 1e16
+    if not text.isascii() or _DIFFERENT.search(text):
+        return None
     return text
 
 
