@@ -244,7 +244,7 @@ def test_a_loop_or_set_never_hides_a_name(name: str) -> None:
     ):
         with pytest.raises(ExpressionError) as caught:
             evaluate("template", template, order=ORDER)
-        assert caught.value.code == "FR119"
+        assert caught.value.code == "FR048"
 
 
 def test_a_name_set_in_one_branch_only_is_missing_in_the_other() -> None:

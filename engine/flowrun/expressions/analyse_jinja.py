@@ -228,7 +228,8 @@ class JinjaAnalysis:
             if not (what == "+" and value.json == "array"):
                 self.misfit(node, f"{self.spell(value)} is {WORDS[value.json]}, not a number, in {what!r}", help)
         elif isinstance(node, nodes.Const) and node.value is None:
-            self.misfit(node, f"null is not a number, in {what!r}", "ask `… is missing`")
+            code = "FR119" if what in ("<", "<=", ">", ">=") else "FR113"
+            self.misfit(node, f"null is not a number, in {what!r}", "ask `… is missing`", code=code)
         elif isinstance(node, nodes.Const) and isinstance(node.value, str) and plain_decimal(node.value) is None:
             help = "join text with ~" if what == "+" else "only == and != compare text"
             self.misfit(node, f"{node.value!r} is text, not a number, in {what!r}", help)
@@ -239,10 +240,10 @@ class JinjaAnalysis:
     def spell(self, value: Typed) -> str:
         return value.spelled() or "the value"
 
-    def misfit(self, node: nodes.Node, message: str, help: str) -> None:
+    def misfit(self, node: nodes.Node, message: str, help: str, *, code: str = "FR113") -> None:
         offset = node.lineno or 0
         word = next((value for start, _, value in self.parsed.tokens if start == offset), "")
-        self.findings.add("FR113", message, offset, len(word) or 1, help=help)
+        self.findings.add(code, message, offset, len(word) or 1, help=help)
 
     def _compare(self, node: nodes.Compare) -> Typed:
         left_node: nodes.Node = node.expr

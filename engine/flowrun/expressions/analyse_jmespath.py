@@ -85,7 +85,7 @@ class JmespathAnalysis:
         first, *rest = node["children"]
         if first["type"] == "not_expression" and rest[0]["type"] == "field" and "start" in rest[0]:
             self.findings.add(
-                "FR115",
+                "FR108",
                 "'!' binds before '.': this asks for a field of a boolean",
                 rest[0]["start"],
                 rest[0]["length"],

@@ -77,7 +77,7 @@ class Template(Expressions):
         return self.fail(
             place,
             f"{name!r} is a name of the flow; a template cannot give it another meaning",
-            "FR119",
+            "FR048",
             word=name,
             help="choose another name",
         )
@@ -155,7 +155,7 @@ class Template(Expressions):
                 raise self.fail(
                     node.target,
                     f"{name!r} has a meaning here already; a loop adds a name, it never hides one",
-                    "FR119",
+                    "FR048",
                     word=name,
                     help="choose another name",
                 )
