@@ -23,7 +23,7 @@ MAX_DEPTH = 64
 MAX_SCALAR = 100_000  # characters of one value
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_HASH = re.compile(r"(?<=\S) #(?=[^\s#!])(?!flowrun:)")
+_HASH = re.compile(r" #(?=[^\s#!])(?!#flowrun:)")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
 
 
@@ -44,8 +44,6 @@ def parse(text: str, file: str) -> Document:
     if problem is not None:
         document.root = None
         document.problems.append(problem)
-    elif document.root is not None:
-        _split_values(document)
     document.problems.sort(key=lambda d: d.span.start)
     return document
 
@@ -90,37 +88,42 @@ def _stop(document: Document, code: str, message: str, start: int, end: int, hel
 
 
 def _build(document: Document) -> None:
-    """Fill ``root`` from YAML's events."""
+    """Fill ``root`` from YAML's events. One long loop, since a thousand flows are a third of a million events."""
     open_nodes: list[Map | Seq] = []
     keys: list[Scalar | None] = []  # per open node, the key that waits for its value
+    cut: list[Map | Seq] = []  # { } and [ ] in which a ',' may have cut a value in two
     text = document.text
+    hashes = {match.start() for match in _HASH.finditer(text) if not text[match.start() - 1].isspace()}
     loader = _Loader(text)
+    get_event = loader.get_event
     documents = 0
     try:
         while loader.check_event():
-            event = loader.get_event()
+            event = get_event()
             kind = type(event)
-            if kind is yaml.ScalarEvent:
+            if kind is _SCALAR:
                 start, end, value, style = event.start_mark.index, event.end_mark.index, event.value, event.style
-                _refuse_decoration(document, event, start, end)
-                if style in ("|", ">"):  # libyaml ends a block where the next token starts; its text ends before
+                if event.anchor is not None or event.tag is not None:
+                    raise _decorated(document, event)
+                if style == "|" or style == ">":  # libyaml ends a block where the next token starts
                     end = start + len(text[start:end].rstrip())
+                elif hashes and end in hashes and not style:
+                    document.problems.append(_hash(document, end))
                 if len(value) > MAX_SCALAR:
                     message = f"a value of {len(value):,} characters; {MAX_SCALAR:,} are the most"
                     raise _stop(document, "FR001", message, start, start + 1)
-                _attach(document, open_nodes, keys, Scalar(document, start, end, value, style or ""))
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                start, end = event.start_mark.index, event.end_mark.index
-                _refuse_decoration(document, event, start, end)
+                node: Node = Scalar(document, start, end, value, style or "")
+            elif kind is _MAP or kind is _SEQ:
+                start = event.start_mark.index
+                if event.anchor is not None or event.tag is not None:
+                    raise _decorated(document, event)
                 if len(open_nodes) >= MAX_DEPTH:
                     raise _stop(document, "FR001", f"nested more than {MAX_DEPTH} levels deep", start, start + 1)
-                node = Map(document, start, end) if kind is yaml.MappingStartEvent else Seq(document, start, end)
-                _attach(document, open_nodes, keys, node)
-                open_nodes.append(node)
-                keys.append(None)
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                node = Map(document, start, start) if kind is _MAP else Seq(document, start, start)
+            elif kind is _MAP_END or kind is _SEQ_END:
                 keys.pop()
                 _close(open_nodes.pop(), event.end_mark.index)
+                continue
             elif kind is yaml.AliasEvent:
                 help = "an unquoted * begins an alias: quote the text, or use a fragment"
                 start, end = event.start_mark.index, event.end_mark.index
@@ -131,51 +134,88 @@ def _build(document: Document) -> None:
                     start, end = event.start_mark.index, event.end_mark.index
                     help = "one flow a file: move it into its own"
                     raise _stop(document, "FR003", "a second document begins here", start, end, help)
+                continue
+            else:
+                continue
+            if not open_nodes:
+                document.root = node
+            else:
+                parent = open_nodes[-1]
+                if type(parent) is Map:
+                    key = keys[-1]
+                    if key is None:
+                        keys[-1] = _key(document, node)
+                        continue
+                    keys[-1] = None
+                    if (
+                        kind is _SCALAR
+                        and start == end
+                        and style is None
+                        and text[parent.start : parent.start + 1] == "{"
+                    ):
+                        cut.append(parent)
+                    first = parent.index.get(key.text)
+                    if first is not None:
+                        document.problems.append(_twice(key, first))
+                    else:
+                        parent.index[key.text] = entry = Entry(key, node)
+                        parent.entries.append(entry)
+                elif type(parent) is Seq:
+                    parent.items.append(node)
+                    if kind is _SCALAR and "(" in value and text[parent.start : parent.start + 1] == "[":
+                        cut.append(parent)
+            if kind is not _SCALAR:
+                open_nodes.append(node)  # type: ignore[arg-type]
+                keys.append(None)
     finally:
         loader.dispose()
+    for container in dict.fromkeys(cut):
+        if isinstance(container, Map):
+            _mend_map(document, container)
+        else:
+            _mend_seq(document, container)
 
 
-def _refuse_decoration(document: Document, event: Any, start: int, end: int) -> None:
+_SCALAR, _MAP, _SEQ = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent
+_MAP_END, _SEQ_END = yaml.MappingEndEvent, yaml.SequenceEndEvent
+
+
+def _decorated(document: Document, event: Any) -> _Stop:
+    start, end = event.start_mark.index, event.end_mark.index
     if event.anchor is not None:
         help = "an unquoted & begins an anchor: quote the text, or use a fragment"
-        raise _stop(document, "FR004", "anchors are not part of the language", start, end, help)
-    if event.tag is not None:
-        help = "an unquoted ! begins a tag: quote the text"
-        raise _stop(document, "FR004", "tags (!…) are not part of the language", start, end, help)
+        return _stop(document, "FR004", "anchors are not part of the language", start, end, help)
+    help = "an unquoted ! begins a tag: quote the text"
+    return _stop(document, "FR004", "tags (!…) are not part of the language", start, end, help)
 
 
-def _attach(document: Document, open_nodes: list[Map | Seq], keys: list[Scalar | None], node: Node) -> None:
-    if not open_nodes:
-        document.root = node
-        return
-    parent = open_nodes[-1]
-    if isinstance(parent, Seq):
-        parent.items.append(node)
-        return
-    key = keys[-1]
-    if key is None:
-        if not isinstance(node, Scalar):
-            if document.text.startswith("{{", node.start - 1):
-                from flowrun.document.yaml_errors import unquoted_template
+def _key(document: Document, node: Node) -> Scalar:
+    if not isinstance(node, Scalar):
+        if document.text.startswith("{{", node.start - 1):
+            from flowrun.document.yaml_errors import unquoted_template
 
-                raise _Stop(unquoted_template(document, node.start - 1))
-            help = "write NAME: value"
-            message = "a key must be a word, not a list or an object"
-            raise _stop(document, "FR005", message, node.start, node.start + 1, help)
-        if node.text == "<<" and node.style == "":
-            message = "merge keys (<<) are not part of the language"
-            raise _stop(document, "FR004", message, node.start, node.end, "use a fragment")
-        keys[-1] = node
-        return
-    keys[-1] = None
-    first = parent.entry(key.text)
-    if first is not None:
-        related = (("first here", first.key.span),)
-        document.problems.append(
-            Diagnostic("FR006", f"'{key.text}' stands here twice", key.span, help="keep one of them", related=related)
-        )
-        return
-    parent.entries.append(Entry(key, node))
+            raise _Stop(unquoted_template(document, node.start - 1))
+        message = "a key must be a word, not a list or an object"
+        raise _stop(document, "FR005", message, node.start, node.start + 1, "write NAME: value")
+    if node.text == "<<" and node.style == "":
+        message = "merge keys (<<) are not part of the language"
+        raise _stop(document, "FR004", message, node.start, node.end, "use a fragment")
+    return node
+
+
+def _twice(key: Scalar, first: Entry) -> Diagnostic:
+    related = (("first here", first.key.span),)
+    return Diagnostic("FR006", f"'{key.text}' stands here twice", key.span, help="keep one of them", related=related)
+
+
+def _hash(document: Document, end: int) -> Diagnostic:
+    return Diagnostic(
+        "FR008",
+        "the rest of the line is a comment, since ' #' begins one",
+        document.span(end + 1, end + 2),
+        "lint",
+        help="quote the value if the # belongs to it; write '# ' for a comment",
+    )
 
 
 def _close(node: Map | Seq, end: int) -> None:
@@ -188,27 +228,8 @@ def _close(node: Map | Seq, end: int) -> None:
         node.end = max(node.items[-1].end, node.start)
 
 
-def _split_values(document: Document) -> None:
-    """Values that YAML cut in two without a complaint: by a ',' inside { } or [ ], or by ' #'. A value cut by a comma
-    is put together again, so that what it says is checked too."""
-    text = document.text
-    hashes = {match.start() for match in _HASH.finditer(text)}
-    for node in walk(document.root):
-        if isinstance(node, Scalar):
-            if hashes and node.style == "" and node.end in hashes and node.start < node.end:
-                document.problems.append(
-                    Diagnostic(
-                        "FR008",
-                        "the rest of the line is a comment, since ' #' begins one",
-                        document.span(node.end + 1, node.end + 2),
-                        "lint",
-                        help="quote the value if the # belongs to it; write '# ' for a comment",
-                    )
-                )
-        elif text[node.start : node.start + 1] == "{" and isinstance(node, Map):
-            _mend_map(document, node)
-        elif text[node.start : node.start + 1] == "[" and isinstance(node, Seq):
-            _mend_seq(document, node)
+# -- values that YAML cut in two without a complaint, by a ',' inside { } or [ ]: put together again, so that what they
+# -- say is checked too
 
 
 def _mend_map(document: Document, node: Map) -> None:
@@ -219,6 +240,7 @@ def _mend_map(document: Document, node: Map) -> None:
         if alone and ":" not in document.text[key.end : key.end + 2] and isinstance(before, Scalar) and before.plain:
             _join(document, before, key)
             del node.entries[place]
+            del node.index[key.text]
 
 
 def _mend_seq(document: Document, node: Seq) -> None:

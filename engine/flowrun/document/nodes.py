@@ -136,29 +136,23 @@ class Entry:
 
 
 class Map(Node):
-    __slots__ = ("_index", "entries")
+    """entries: in file order; index: the same by key. Keys are unique."""
+
+    __slots__ = ("entries", "index")
 
     def __init__(self, document: Document, start: int, end: int, entries: list[Entry] | None = None) -> None:
         self.document = document
         self.start = start
         self.end = end
         self.entries: list[Entry] = entries if entries is not None else []
-        self._index: dict[str, Entry] = {}
+        self.index = {entry.key.text: entry for entry in self.entries}
 
     def get(self, name: str) -> Node | None:
-        entry = self.entry(name)
+        entry = self.index.get(name)
         return entry.value if entry is not None else None
 
     def entry(self, name: str) -> Entry | None:
-        if len(self.entries) > 30:
-            return self.index().get(name)
-        return next((entry for entry in self.entries if entry.key.text == name), None)
-
-    def index(self) -> dict[str, Entry]:
-        """Entries by key: kept up to date as entries are added."""
-        for entry in self.entries[len(self._index) :]:
-            self._index[entry.key.text] = entry
-        return self._index
+        return self.index.get(name)
 
     def keys(self) -> list[str]:
         return [entry.key.text for entry in self.entries]

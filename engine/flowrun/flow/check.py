@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Scalar, parse
 from flowrun.errors import InvalidFlow, ProjectError
 from flowrun.flow.flow_checker import FlowChecker, Surroundings
-from flowrun.flow.ignores import unignored
+from flowrun.flow.ignores import MARK, unignored
 from flowrun.flow.model import Flow
 from flowrun.flow.reading import Analyses, Reader
 from flowrun.flow.rhs import Fragment
@@ -60,50 +61,106 @@ def flow_files(root: Path, paths: Sequence[Path] = ()) -> list[Path]:
 
 def check_project(project: Project, registry: Registry, paths: Sequence[Path] = ()) -> Checked:
     """Check the files that ``paths`` name (all flows when empty), flowrun.yaml, and the fragments they use."""
-    root = project.root.resolve()
-    wanted = [shown(root, path) for path in flow_files(root, paths)]
-    documents: dict[str, Document] = {}
-    found: dict[str, list[Diagnostic]] = {FILE: list(project.diagnostics)}
-    for name in wanted:
-        documents[name], found[name] = _read(root / name, name)
-    fragments = _fragments(root, documents, found)
-    systems = Systems(project, registry)
-    around = Surroundings(project, systems, Tables(root), fragments, Analyses())
-    if project.document is not None and not project.document.broken:
-        found[FILE] += check_settings(project, systems, around)
-    flows: dict[str, Flow] = {}
-    names: dict[str, Span] = {}
-    for name in wanted:
-        if documents[name].broken:
-            continue
-        checker = FlowChecker(documents[name], around)
+    collecting = gc.isenabled()
+    gc.disable()  # a thousand flows are millions of small objects without cycles; half the time went into looking
+    try:
+        return _Run(project, registry, paths).checked()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Run:
+    """One check of a project: findings by file, flows by file."""
+
+    def __init__(self, project: Project, registry: Registry, paths: Sequence[Path]) -> None:
+        self.project = project
+        self.root = project.root.resolve()
+        self.whole = not paths
+        self.wanted = [shown(self.root, path) for path in flow_files(self.root, paths)]
+        self.documents: dict[str, Document] = {FILE: project.document or Document(FILE, "")}
+        self.found: dict[str, list[Diagnostic]] = {FILE: list(project.diagnostics)}
+        self.flows: dict[str, Flow] = {}
+        self.names: dict[str, Span] = {}
+        systems = Systems(project, registry)
+        self.around = Surroundings(project, systems, Tables(self.root), self._fragments(), Analyses())
+        if project.document is not None and not project.document.broken:
+            self.found[FILE] += check_settings(project, systems, self.around)
+
+    def checked(self) -> Checked:
+        for name in self.wanted:
+            document = self._document(name)
+            if not document.broken:
+                self._check(name, document)
+            if "fragment:" not in document.text and MARK not in document.text:
+                document.root = None  # only the text is wanted from here on
+        if self.whole:
+            for fragment in self.around.fragments.values():
+                self._unused(fragment)
+        kept: list[Diagnostic] = []
+        for file in (FILE, *sorted(self.found.keys() - {FILE})):
+            diagnostics = sorted(self.found[file], key=lambda d: (d.span.start, d.span.line, d.code))
+            kept += unignored(self.documents[file], diagnostics) if file in self.documents else diagnostics
+        wrong = {d.span.file for d in kept if d.severity == "error"}
+        good = tuple(flow for name, flow in self.flows.items() if name not in wrong)
+        return Checked(good, tuple(kept), tuple(self.wanted), self.documents)
+
+    def _check(self, name: str, document: Document) -> None:
+        checker = FlowChecker(document, self.around)
         flow = checker.check()
         for one in checker.reader.found:
-            here = found.setdefault(one.span.file, [])
-            if one not in here:  # a fragment or a table is looked at by every flow that uses it
+            here = self.found.setdefault(one.span.file, [])
+            if one.span.file == name or one not in here:  # a fragment is looked at by every flow that uses it
                 here.append(one)
-        if checker.name in names:
+        if checker.name in self.names:
             message = f"another flow is named '{checker.name}'"
-            related = (("there", names[checker.name]),)
+            related = (("there", self.names[checker.name]),)
             at = checker.name_span
-            found[name].append(Diagnostic("FR022", message, at, help="choose another name", related=related))
+            self.found[name].append(Diagnostic("FR022", message, at, help="choose another name", related=related))
         elif checker.name:
-            names[checker.name] = checker.name_span
+            self.names[checker.name] = checker.name_span
             if flow is not None:
-                flows[name] = flow
-    if not paths:
-        for fragment in fragments.values():
-            _unused(fragment, around, found)
-    documents[FILE] = project.document or Document(FILE, "")
-    for fragment in fragments.values():
-        documents.setdefault(fragment.document.file, fragment.document)
-    kept: list[Diagnostic] = []
-    for file in (FILE, *sorted(found.keys() - {FILE})):
-        diagnostics = sorted(found[file], key=lambda d: (d.span.start, d.span.line, d.code))
-        kept += unignored(documents[file], diagnostics) if file in documents else diagnostics
-    wrong = {d.span.file for d in kept if d.severity == "error"}
-    good = tuple(flow for name, flow in flows.items() if name not in wrong)
-    return Checked(good, tuple(kept), tuple(wanted), documents)
+                self.flows[name] = flow
+
+    def _document(self, name: str) -> Document:
+        if name not in self.documents:
+            self.documents[name] = _read(self.root / name, name)
+            self.found.setdefault(name, []).extend(self.documents[name].problems)
+        return self.documents[name]
+
+    def _fragments(self) -> dict[str, Fragment]:
+        """Every fragment of the project by name."""
+        names = [shown(self.root, path) for path in flow_files(self.root)] if (self.root / "flows").is_dir() else []
+        fragments: dict[str, Fragment] = {}
+        for name in dict.fromkeys((*self.wanted, *names)):
+            if not _may_be_fragment(self.root / name):
+                continue
+            document = self._document(name)
+            if name not in self.wanted:
+                del self.found[name]  # what is wrong with it is said only where it is used
+            top = document.root
+            title = top.get("fragment") if isinstance(top, Map) else None
+            if not isinstance(top, Map) or not isinstance(title, Scalar):
+                continue
+            if title.text in fragments:
+                message = f"another fragment is named '{title.text}'"
+                related = (("there", fragments[title.text].document.span(0, 1)),)
+                self.found.setdefault(name, []).append(Diagnostic("FR022", message, title.span, related=related))
+                continue
+            fields = top.get("map")
+            needs = Reader(document).texts(top.get("needs"), "needs")
+            fragments[title.text] = Fragment(title.text, document, needs, fields if isinstance(fields, Map) else None)
+        return fragments
+
+    def _unused(self, fragment: Fragment) -> None:
+        if fragment.name in self.around.fragments_used:
+            return
+        top = fragment.document.root
+        title = top.get("fragment") if isinstance(top, Map) else None
+        if title is not None:
+            message = f"no flow uses fragment '{fragment.name}'"
+            help = "a fragment is checked where it is used"
+            self.found[fragment.document.file].append(Diagnostic("FR199", message, title.span, "lint", help=help))
 
 
 def load_flow(name_or_path: str, project: Project, registry: Registry) -> Flow:
@@ -140,63 +197,22 @@ def shown(root: Path, path: Path) -> str:
     return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(path)
 
 
-def _read(path: Path, name: str) -> tuple[Document, list[Diagnostic]]:
-    nowhere = Span(name, 1, 1, 1, 1)
-    problem = None
+def _read(path: Path, name: str) -> Document:
     if path.stat().st_size > MAX_BYTES:
-        help = "one flow a file, tables in lookups/"
-        problem = Diagnostic("FR001", "the file is larger than 4 MB", nowhere, help=help)
-    else:
-        try:
-            with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are: fixes count characters
-                document = parse(file.read(), name)
-            return document, list(document.problems)
-        except UnicodeDecodeError as error:
-            message = f"not UTF-8 text (byte {error.start})"
-            problem = Diagnostic("FR002", message, nowhere, help="save the file as UTF-8")
+        return _unreadable(name, "FR001", "the file is larger than 4 MB", "one flow a file, tables in lookups/")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are: fixes count characters
+            return parse(file.read(), name)
+    except UnicodeDecodeError as error:
+        return _unreadable(name, "FR002", f"not UTF-8 text (byte {error.start})", "save the file as UTF-8")
+
+
+def _unreadable(name: str, code: str, message: str, help: str) -> Document:
     document = Document(name, "")
-    document.problems.append(problem)
-    return document, [problem]
-
-
-def _fragments(root: Path, documents: dict[str, Document], found: dict[str, list[Diagnostic]]) -> dict[str, Fragment]:
-    """Every fragment of the project by name; files that only hold ``fragment:`` are read besides the wanted ones."""
-    everything = [shown(root, path) for path in flow_files(root)] if (root / "flows").is_dir() else []
-    fragments: dict[str, Fragment] = {}
-    for name in dict.fromkeys((*documents, *everything)):
-        document = documents.get(name)
-        if document is None:
-            if not _may_be_fragment(root / name):
-                continue
-            document = parse((root / name).read_text(encoding="utf-8", errors="replace"), name)
-        top = document.root
-        title = top.get("fragment") if isinstance(top, Map) else None
-        if not isinstance(top, Map) or not isinstance(title, Scalar):
-            continue
-        if title.text in fragments:
-            other = fragments[title.text]
-            message = f"another fragment is named '{title.text}'"
-            related = (("there", other.document.span(0, 1)),)
-            found.setdefault(name, []).append(Diagnostic("FR022", message, title.span, related=related))
-            continue
-        fields = top.get("map")
-        needs = Reader(document).texts(top.get("needs"), "needs")
-        fragments[title.text] = Fragment(title.text, document, needs, fields if isinstance(fields, Map) else None)
-    return fragments
+    document.problems.append(Diagnostic(code, message, Span(name, 1, 1, 1, 1), help=help))
+    return document
 
 
 def _may_be_fragment(path: Path) -> bool:
     with path.open("rb") as file:
         return b"fragment:" in file.read(4096)
-
-
-def _unused(fragment: Fragment, around: Surroundings, found: dict[str, list[Diagnostic]]) -> None:
-    if fragment.name in around.fragments_used or fragment.document.file not in found:
-        return
-    top = fragment.document.root
-    assert isinstance(top, Map)
-    entry = top.entry("fragment")
-    assert entry is not None
-    message = f"no flow uses fragment '{fragment.name}'"
-    help = "a fragment is checked where it is used"
-    found[fragment.document.file].append(Diagnostic("FR199", message, entry.value.span, "lint", help=help))

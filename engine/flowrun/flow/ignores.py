@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from flowrun.diagnostics import Diagnostic
 from flowrun.document import Document, Scalar, walk
 
+MARK = "flowrun: ignore["
 _IGNORE = re.compile(r"#\s*flowrun:\s*ignore\[([^\]]*)\]")
 
 
 def unignored(document: Document, diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without those that a comment ``# flowrun: ignore[FR…]`` names, on its own line or the line above; an ignore
     that ignores nothing is a lint."""
-    if "flowrun: ignore[" not in document.text:
+    if MARK not in document.text:
         return list(diagnostics)
     inside = [(n.start, n.end) for n in walk(document.root) if isinstance(n, Scalar)]
     marks: dict[int, tuple[set[str], int, int]] = {}

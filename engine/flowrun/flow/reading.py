@@ -33,16 +33,26 @@ class Analyses:
     once. What only the contracts' identity tells apart is keyed by id, so the fields are kept alive here."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[Analysis, tuple[Field, ...]]] = {}
+        self._kept: dict[tuple[object, ...], tuple[Analysis, list[Field]]] = {}
+        self._scopes: dict[int, tuple[Scope, int]] = {}
+        self._numbers: dict[tuple[str, ...], int] = {}
         self._fields: dict[tuple[object, ...], Field] = {}
 
     def get(self, parsed: Parsed, scope: Scope) -> Analysis:
-        fields = tuple(scope[use.name] for use in parsed.names if use.name in scope)
-        key = (parsed, tuple(scope), tuple(map(id, fields)))
+        fields = [scope[use.name] for use in parsed.names if use.name in scope]
+        key = (parsed, self._names(scope), *map(id, fields))
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = (analyse(parsed, scope), fields)
         return found[0]
+
+    def _names(self, scope: Scope) -> int:
+        """A number for the names of a scope. A scope gains no name once it is used."""
+        kept = self._scopes.get(id(scope))
+        if kept is None:
+            number = self._numbers.setdefault(tuple(scope), len(self._numbers))
+            kept = self._scopes[id(scope)] = (scope, number)  # the scope is kept, so that its id stays its own
+        return kept[1]
 
     def field(self, made: Field) -> Field:
         """The one Field of this run that is equal to ``made``, as far as can be told without a walk."""
