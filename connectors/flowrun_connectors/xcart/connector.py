@@ -38,7 +38,7 @@ COMPAT_ONLY = ("tracking_number", "carrier", "sap_invoice", "sap_order")
 
 
 @dataclass(frozen=True)
-class Settings:
+class XCartSettings:
     base_url: str = setting("The store's address, without /api.", example="https://shop.example.com")
     api_key: Secret = setting("A key of Settings → API; writing needs a read/write key.")
     profile: str = setting(
@@ -61,7 +61,7 @@ class _Key(httpx.Auth):
 class XCart:
     """See README.md in this folder for what each profile can do."""
 
-    Settings: ClassVar[type] = Settings
+    Settings: ClassVar[type] = XCartSettings
     title: ClassVar[str] = "X-Cart 5.5"
     simulator: ClassVar[str] = "flowrun_connectors.xcart.simulator:XCartSimulator"
     events: ClassVar[Mapping[str, EventInfo]] = {
@@ -93,10 +93,10 @@ class XCart:
         return SHAPES.get(object)
 
     @classmethod
-    def auth(cls, settings: Settings) -> httpx.Auth:
+    def auth(cls, settings: XCartSettings) -> httpx.Auth:
         return _Key(settings.api_key)
 
-    def __init__(self, settings: Settings, http: httpx.Client, now: Clock) -> None:
+    def __init__(self, settings: XCartSettings, http: httpx.Client, now: Clock) -> None:
         if settings.profile not in ("native", "compat"):
             raise Refused(f"there is no profile '{settings.profile}'", help="native or compat")
         self.settings = settings

@@ -85,7 +85,7 @@ class XCartSimulator(Simulator):
     ) -> int:
         """lines: (sku, name, quantity, price). Returns the order's id."""
         number = order_id if order_id is not None else self._id()
-        items = [
+        items: list[dict[str, Any]] = [
             {
                 "id": self._id(), "product_id": None, "sku": sku, "name": name, "price": Decimal(price), "item_net_price": Decimal(price),
                 "discounted_subtotal": Decimal(price) * quantity, "amount": quantity, "backordered_amount": 0, "surcharges": [],

@@ -166,6 +166,10 @@ class ValueEmitter:
             return local, False
         if isinstance(origin, Each):
             return self._each(value, origin, names, path)
+        if isinstance(origin, Items) and value.default is None and not value.converters:
+            # Like a loop: a list whose every item was left out by its ``when`` is left out itself.
+            listed = self._origin(origin, names, path, contract)
+            return self.local(f"{self.fn(ABSENT, 'absent')} if {listed} is None else {listed}"), False
         found = self._origin(origin, names, path, contract)
         v = self.local(found)  # a name of its own: the value read may be shared, this one is changed
         self._convert(value, v, names, path)
