@@ -77,8 +77,7 @@ class Operators:
         self.loop: dict[str, str] | None = None
         self.frugal = len(parsed.text) < 400  # a short template without loops cannot build much text
         # Lists of lists that the template builds may print as far more than they hold.
-        builds = parsed.tree.find((nodes.List, nodes.Dict, nodes.Tuple, nodes.Assign)) is not None
-        self.to_text = bounded_text if builds else to_text
+        self.to_text = bounded_text if parsed.builds else to_text
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 

@@ -30,39 +30,45 @@ REFUSED = {
 """Statements that a template may not hold, and why."""
 
 
-class _Environment(Environment):
-    """Tokens carry their character offset where jinja2 keeps a line number, so every node and error has it too."""
+_LEXER = Environment(autoescape=False).lexer
+
+
+class _Tokens:
+    """What jinja2's parser asks of its environment: tokens, here with their character offset where it keeps a line
+    number, so every node and error has the offset; and no extensions."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, str, str]] = []
+
+    def iter_extensions(self) -> tuple[()]:
+        return ()
 
     def _tokenize(
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
     ) -> TokenStream:
-        self.seen: list[tuple[int, str, str]] = []
-        return TokenStream(self._placed(source, name, filename, state), name, filename)
+        return TokenStream(self._placed(source, state), name, filename)
 
-    def _placed(self, source: str, name: str | None, filename: str | None, state: str | None) -> Iterator[Token]:
+    def _placed(self, source: str, state: str | None) -> Iterator[Token]:
         at = 0
         try:
-            for _, kind, value in self.lexer.tokeniter(source, name, filename, state):
+            for _, kind, value in _LEXER.tokeniter(source, None, None, state):
                 found = source.find(value, at)
                 start = found if found >= 0 else at
                 at = start + len(value)
-                if kind != "whitespace":
-                    self.seen.append((start, kind, value))
+                if kind == "whitespace":
+                    continue
+                self.seen.append((start, kind, value))
                 if kind == "float":
                     yield Token(start, "float", Decimal(value.replace("_", "")))  # type: ignore[arg-type]
                 else:
-                    yield from self.lexer.wrap(iter([(start, kind, value)]), name, filename)
+                    yield from _LEXER.wrap(iter([(start, kind, value)]))
         except TemplateSyntaxError as error:
-            raise TemplateSyntaxError(error.message or "", max(at, min(error.lineno, at)), name, filename) from None
-
-
-def _environment() -> _Environment:
-    return _Environment(autoescape=False)
+            raise TemplateSyntaxError(error.message or "", at) from None
 
 
 def parse_jinja(language: Literal["template", "calc"], text: str) -> Parsed:
     check_length(language, text)
-    environment = _environment()
+    environment: Any = _Tokens()
     tree: Any
     try:
         if language == "template":
@@ -79,12 +85,12 @@ def parse_jinja(language: Literal["template", "calc"], text: str) -> Parsed:
         raise too_deep() from None
     except (ValueError, ArithmeticError) as error:  # a number of too many digits
         raise ExpressionError(f"not Jinja: {error}", code="FR101") from None
-    _check_depth(tree)
-    _check_statements(tree, tuple(environment.seen))
-    return Parsed(language, text, tree, _names(tree), tuple(environment.seen))
+    tokens = tuple(environment.seen)
+    builds = _survey(tree, tokens)
+    return Parsed(language, text, tree, _names(tree), tokens, builds)
 
 
-def _translated(error: TemplateSyntaxError, text: str, environment: _Environment) -> ExpressionError:
+def _translated(error: TemplateSyntaxError, text: str, environment: _Tokens) -> ExpressionError:
     at = min(error.lineno, len(text))
     message = error.message or "syntax error"
     word = next((value for start, _, value in environment.seen if start == at), "")
@@ -101,15 +107,6 @@ def _translated(error: TemplateSyntaxError, text: str, environment: _Environment
     return ExpressionError(f"not Jinja: {message}", offset=at, length=len(word) or 1, code="FR101")
 
 
-def _check_depth(tree: nodes.Node) -> None:
-    layer, depth = [tree], 0
-    while layer:
-        depth += 1
-        if depth > DEPTH_MAX:
-            raise too_deep(layer[0].lineno or 0)
-        layer = [child for node in layer for child in node.iter_child_nodes()]
-
-
 _STATEMENTS = {
     nodes.Macro: "macro",
     nodes.CallBlock: "call",
@@ -124,15 +121,33 @@ _STATEMENTS = {
 }
 
 
-def _check_statements(tree: nodes.Node, tokens: tuple[tuple[int, str, str], ...]) -> None:
-    for node in tree.find_all(nodes.Stmt):
-        word = _STATEMENTS.get(type(node))
-        if word is not None:
-            at = next((start for start, _, value in tokens if start >= (node.lineno or 0) and value == word), None)
-            at = node.lineno if at is None else at
-            raise ExpressionError(
-                f"{{% {word} %}} is not allowed here: {REFUSED[word]}", offset=at or 0, length=len(word), code="FR117"
-            )
+def _survey(tree: nodes.Node, tokens: tuple[tuple[int, str, str], ...]) -> bool:
+    """One walk: the depth is bounded, every statement is allowed. Gives whether lists or names are made on the way."""
+    layer, depth, builds = [tree], 0, False
+    while layer:
+        depth += 1
+        if depth > DEPTH_MAX:
+            raise too_deep(layer[0].lineno or 0)
+        below: list[nodes.Node] = []
+        for node in layer:
+            kind = type(node)
+            if kind in _STATEMENTS:
+                raise _refused(node, _STATEMENTS[kind], tokens)
+            builds = builds or kind in _BUILDERS
+            below.extend(node.iter_child_nodes())
+        layer = below
+    return builds
+
+
+_BUILDERS = frozenset([nodes.List, nodes.Dict, nodes.Tuple, nodes.Assign, nodes.AssignBlock])
+
+
+def _refused(node: nodes.Node, word: str, tokens: tuple[tuple[int, str, str], ...]) -> ExpressionError:
+    after = node.lineno or 0
+    at = next((start for start, _, value in tokens if start >= after and value == word), after)
+    return ExpressionError(
+        f"{{% {word} %}} is not allowed here: {REFUSED[word]}", offset=at, length=len(word), code="FR117"
+    )
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

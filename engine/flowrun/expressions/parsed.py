@@ -34,6 +34,7 @@ class Parsed:
     tree: Any
     names: tuple[NameUse, ...]
     tokens: tuple[tuple[int, str, str], ...] = ()  # Jinja only: offset, kind, text
+    builds: bool = False  # Jinja only: it makes lists, objects or names, which may print as more than they hold
 
 
 def check_length(language: Language, text: str) -> None:
