@@ -440,7 +440,12 @@ class S4HanaSimulator(Simulator):
         if service.v4:
             self.data["A_SalesOrder"].append({**row, "to_Item": row.get("_Item", []), "_sent": []})
         entity = self._entity(service, name, row, "")
-        saved = {"code": "V4/233", "message": f"Standard Order {number} has been saved.", "severity": "info", "details": []}
+        saved = {
+            "code": "V4/233",
+            "message": f"Standard Order {number} has been saved.",
+            "severity": "info",
+            "details": [],
+        }
         message = encode_json(saved).decode()
         return json_response(entity if service.v4 else {"d": entity}, 201, sap_message=message)
 

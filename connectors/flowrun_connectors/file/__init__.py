@@ -1,0 +1,1 @@
+"""Files: CSV, JSON and JSON Lines, plain or gzipped, in one folder."""
