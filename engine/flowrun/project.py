@@ -7,7 +7,7 @@ is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -173,6 +173,31 @@ def load_project(start: Path) -> Project:
     except UnicodeDecodeError:
         raise ProjectError(f"{root / FILE} is not UTF-8 text", help="save it as UTF-8") from None
     return read_project(root, parse(text, FILE))
+
+
+def flow_files(root: Path, paths: Sequence[Path] = ()) -> list[Path]:
+    """The flow files that ``paths`` mean (all of flows/ when empty), sorted, each once.
+
+    Raises ProjectError for a path that is not there.
+    """
+    found: dict[Path, None] = {}
+    for path in paths or (root / "flows",):
+        if path.is_dir():
+            for file in sorted((*path.rglob("*.yaml"), *path.rglob("*.yml"))):
+                if file.name != FILE and not any(part.startswith(".") for part in file.relative_to(path).parts):
+                    found[file.resolve()] = None
+        elif path.is_file():
+            if path.name != FILE:
+                found[path.resolve()] = None
+        elif paths:
+            raise ProjectError(f"there is no file or folder '{path}'")
+    return list(found)
+
+
+def shown(root: Path, path: Path) -> str:
+    """A path as messages name it: from the project's root on, where it lies inside."""
+    resolved = path.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(path)
 
 
 def read_project(root: Path, document: Document) -> Project:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
+from flowrun.cli.cached import Cache, Findings, texts
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import FORMATS, print_diagnostics, render
-from flowrun.connector import discover
-from flowrun.diagnostics import Fix
-from flowrun.flow import Checked, check_project
-from flowrun.project import load_project
+from flowrun.diagnostics import Diagnostic, Fix
+from flowrun.errors import ProjectError
+from flowrun.project import FILE, find_root, load_project
 
 ONCE = {
     "idempotency_key": "exactly once: the target holds the idempotency key",
@@ -26,53 +27,79 @@ ONCE = {
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to print.")
 @click.option("--fix", is_flag=True, help="Mend what is certain, in place; comments stay.")
 @click.option("--strict", is_flag=True, help="Lints and warnings fail too.")
-def command(paths: tuple[Path, ...], form: str, fix: bool, strict: bool) -> int:
+@click.option("--no-cache", is_flag=True, help="Check again even where nothing changed.")
+def command(paths: tuple[Path, ...], form: str, fix: bool, strict: bool, no_cache: bool) -> int:
     """Find every mistake in flow files; touches no network.
 
     PATHS are flow files or folders; without any, all flows of the project.
     """
-    project = load_project(paths[0] if paths and paths[0].exists() else Path.cwd())
-    registry = discover()
-    checked = check_project(project, registry, paths)
-    if fix:
-        mended = _mend(project.root, checked)
-        if mended:
-            click.echo(f"mended {mended} place{'s' * (mended != 1)}", err=True)
-            project = load_project(project.root)
-            checked = check_project(project, registry, paths)
+    root = _root(paths)
+    paths = () if all(path.resolve() == root for path in paths) else paths
+    findings = _findings(root, paths, no_cache)
+    if fix and (mended := _mend(root, findings.diagnostics)):
+        click.echo(f"mended {mended} place{'s' * (mended != 1)}", err=True)
+        findings = _findings(root, paths, no_cache)
     if form == "text":
-        _print(checked)
+        _print(root, findings)
     else:
-        click.echo(render(form, checked.diagnostics, checked.files))
-    failed = checked.errors or (strict and checked.diagnostics)
+        click.echo(render(form, findings.diagnostics, findings.files))
+    failed = findings.errors or (strict and findings.diagnostics)
     return EXIT_FINDINGS if failed else EXIT_OK
 
 
-def _print(checked: Checked) -> None:
-    print_diagnostics(checked.diagnostics, checked.documents)
+def _root(paths: Iterable[Path]) -> Path:
+    for path in paths:
+        if not path.exists():
+            raise ProjectError(f"there is no file or folder '{path}'")
+    start = next(iter(paths), Path.cwd())
+    root = find_root(start if start.is_dir() else start.parent)
+    if root is None:
+        raise ProjectError(f"no {FILE} in {start} or above it", help="start a project with: flowrun init")
+    return root
+
+
+def _findings(root: Path, paths: tuple[Path, ...], no_cache: bool) -> Findings:
+    cache = Cache(root, paths)
+    kept = cache.load() if not no_cache else None
+    if kept is not None:
+        return kept
+    from flowrun.connector import discover
+    from flowrun.flow import check_project  # a third of the start-up, which an unchanged project does without
+
+    checked = check_project(load_project(root), discover(), paths)
+    said = []
     for flow in checked.flows:
         once = ONCE[flow.target.once].format(find=" and ".join(flow.target.find_existing) or "its key")
-        click.echo(f"{flow.file}: {flow.name}: delivered {once}")
-    lints = len(checked.diagnostics) - checked.errors
-    click.echo(
-        f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}, "
-        f"{checked.errors} error{'s' * (checked.errors != 1)}, {lints} lint{'s' * (lints != 1)}"
-    )
+        said.append(f"{flow.file}: {flow.name}: delivered {once}")
+    findings = Findings(checked.files, len(checked.fragments), checked.diagnostics, tuple(said), checked.tables)
+    cache.save(findings)
+    return findings
 
 
-def _mend(root: Path, checked: Checked) -> int:
+def _print(root: Path, findings: Findings) -> None:
+    print_diagnostics(findings.diagnostics, texts(root, findings.diagnostics))
+    for line in findings.said:
+        click.echo(line)
+    counts = [(len(findings.files) - findings.fragments, "flow"), (findings.fragments, "fragment")]
+    counts = [*counts[: 2 if findings.fragments else 1], (findings.errors, "error")]
+    counts.append((len(findings.diagnostics) - findings.errors, "lint"))
+    click.echo(", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts))
+
+
+def _mend(root: Path, diagnostics: Iterable[Diagnostic]) -> int:
     """Splice the certain fixes into the files, last first, so that offsets stay right; overlapping ones wait."""
     by_file: dict[str, list[Fix]] = {}
-    for diagnostic in checked.diagnostics:
+    for diagnostic in diagnostics:
         if diagnostic.fix is not None:
             by_file.setdefault(diagnostic.span.file, []).append(diagnostic.fix)
     count = 0
     for file, fixes in by_file.items():
         path = root / file
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as read:
+            text = read.read()
         shift = 1 if text.startswith("\ufeff") else 0  # offsets count without the byte order mark
         end = len(text) + 1
-        for one in sorted(set(fixes), key=lambda f: f.start, reverse=True):
+        for one in sorted(set(fixes), key=lambda f: (f.start, f.end), reverse=True):
             if one.end + shift <= end:
                 text = text[: one.start + shift] + one.text + text[one.end + shift :]
                 end = one.start + shift

@@ -20,7 +20,7 @@ from flowrun.flow.rhs import Fragment
 from flowrun.flow.settings import check_settings
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import Tables
-from flowrun.project import FILE, Project
+from flowrun.project import FILE, Project, flow_files, shown
 
 MAX_BYTES = 4_000_000  # a million characters of at most four bytes
 
@@ -28,35 +28,19 @@ MAX_BYTES = 4_000_000  # a million characters of at most four bytes
 @dataclass(frozen=True, slots=True)
 class Checked:
     """flows: those without an error. diagnostics: of every file, flowrun.yaml first, then in file order.
-    files: what was looked at. documents: every file that was read, by name."""
+    files: what was looked at; fragments: those of them that hold one. documents: every file that was read, by name. tables: files that lookups named, there or
+    not."""
 
     flows: tuple[Flow, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[str, ...]
     documents: Mapping[str, Document]
+    tables: tuple[str, ...] = ()
+    fragments: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
         return sum(d.severity == "error" for d in self.diagnostics)
-
-
-def flow_files(root: Path, paths: Sequence[Path] = ()) -> list[Path]:
-    """The flow files that ``paths`` mean (all of flows/ when empty), sorted, each once.
-
-    Raises ProjectError for a path that is not there.
-    """
-    found: dict[Path, None] = {}
-    for path in paths or (root / "flows",):
-        if path.is_dir():
-            for file in sorted((*path.rglob("*.yaml"), *path.rglob("*.yml"))):
-                if file.name != FILE and not any(part.startswith(".") for part in file.relative_to(path).parts):
-                    found[file.resolve()] = None
-        elif path.is_file():
-            if path.name != FILE:
-                found[path.resolve()] = None
-        elif paths:
-            raise ProjectError(f"there is no file or folder '{path}'")
-    return list(found)
 
 
 def check_project(project: Project, registry: Registry, paths: Sequence[Path] = ()) -> Checked:
@@ -103,7 +87,10 @@ class _Run:
             kept += unignored(self.documents[file], diagnostics) if file in self.documents else diagnostics
         wrong = {d.span.file for d in kept if d.severity == "error"}
         good = tuple(flow for name, flow in self.flows.items() if name not in wrong)
-        return Checked(good, tuple(kept), tuple(self.wanted), self.documents)
+        fragments = tuple(
+            one.document.file for one in self.around.fragments.values() if one.document.file in self.found
+        )
+        return Checked(good, tuple(kept), tuple(self.wanted), self.documents, self.around.tables.names, fragments)
 
     def _check(self, name: str, document: Document) -> None:
         checker = FlowChecker(document, self.around)
@@ -189,12 +176,6 @@ def _named(root: Path, name: str) -> list[Path]:
         f"no flow is named '{name}'",
         help=f"did you mean '{guess}'?" if guess else f"flows of this project: {', '.join(names) or 'none'}",
     )
-
-
-def shown(root: Path, path: Path) -> str:
-    """A path as messages name it: from the project's root on, where it lies inside."""
-    resolved = path.resolve()
-    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(path)
 
 
 def _read(path: Path, name: str) -> Document:

@@ -36,6 +36,11 @@ class Tables:
         self._read: dict[str, Table | str] = {}
         self._digests: dict[str, bytes] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files that were asked for, there or not."""
+        return tuple(self._read)
+
     def get(self, name: str) -> Table | str:
         """The table, or what is wrong with the file in words."""
         if name not in self._read:
