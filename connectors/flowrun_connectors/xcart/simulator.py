@@ -94,7 +94,7 @@ class XCartSimulator(Simulator):
             for sku, name, quantity, price in lines
         ]  # fmt: skip
         subtotal = sum((item["discounted_subtotal"] for item in items), Decimal(0))
-        surcharges = []
+        surcharges: list[dict[str, Any]] = []
         for kind, code, title, value in (
             ("shipping", "SHIPPING", "Shipping cost", Decimal(shipping)), ("tax", "TAX", "Sales tax", Decimal(tax)),
             ("discount", "DISCOUNT", "Discount", -Decimal(discount)),
