@@ -49,15 +49,6 @@ class XCartSettings:
     states: Any = setting("State row id → code, since the API gives ids.", default=None)
 
 
-class _Key(httpx.Auth):
-    def __init__(self, key: Secret) -> None:
-        self._key = key
-
-    def auth_flow(self, request: httpx.Request) -> Any:
-        request.headers["X-Auth-Token"] = self._key.reveal()
-        yield request
-
-
 class XCart:
     """See README.md in this folder for what each profile can do."""
 
@@ -94,7 +85,12 @@ class XCart:
 
     @classmethod
     def auth(cls, settings: XCartSettings) -> httpx.Auth:
-        return _Key(settings.api_key)
+        class Key(httpx.Auth):  # in here, because asking what X-Cart can do should not load an HTTP client
+            def auth_flow(self, request: httpx.Request) -> Any:
+                request.headers["X-Auth-Token"] = settings.api_key.reveal()
+                yield request
+
+        return Key()
 
     def __init__(self, settings: XCartSettings, http: httpx.Client, now: Clock) -> None:
         if settings.profile not in ("native", "compat"):

@@ -26,7 +26,8 @@ BESIDE = ("contracts", "samples")  # folders whose files count, whichever a flow
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """files: what was checked; fragments: how many of them hold one. said: a line per flow, on how it is delivered. tables: files that lookups name."""
+    """files: what was checked; fragments: how many of them hold one. said: a line per flow, on how it is delivered.
+    tables: files that lookups name."""
 
     files: tuple[str, ...]
     fragments: int

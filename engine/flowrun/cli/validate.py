@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from flowrun.cli.cached import Cache, Findings, texts
+from flowrun.cli.lazily import lazily
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import FORMATS, print_diagnostics, render
 from flowrun.diagnostics import Diagnostic, Fix
@@ -63,6 +64,7 @@ def _findings(root: Path, paths: tuple[Path, ...], no_cache: bool) -> Findings:
     kept = cache.load() if not no_cache else None
     if kept is not None:
         return kept
+    lazily("httpx")
     from flowrun.connector import discover
     from flowrun.flow import check_project  # a third of the start-up, which an unchanged project does without
 

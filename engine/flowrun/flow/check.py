@@ -28,8 +28,10 @@ MAX_BYTES = 4_000_000  # a million characters of at most four bytes
 @dataclass(frozen=True, slots=True)
 class Checked:
     """flows: those without an error. diagnostics: of every file, flowrun.yaml first, then in file order.
-    files: what was looked at; fragments: those of them that hold one. documents: every file that was read, by name. tables: files that lookups named, there or
-    not."""
+
+    files: what was looked at; fragments: those of them that hold one. documents: every file that was read, by name.
+    tables: files that lookups named, there or not.
+    """
 
     flows: tuple[Flow, ...]
     diagnostics: tuple[Diagnostic, ...]
