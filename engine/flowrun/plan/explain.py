@@ -48,6 +48,7 @@ class Trace:
     def __init__(self) -> None:
         self._done: list[Why] = []
         self._open: list[Why] = []
+        self._rules: dict[str, str] = {}
 
     def begin(self, path: str, span: Span) -> None:
         why = Why(path, span)
@@ -64,15 +65,15 @@ class Trace:
             self._open[-1].steps.append(words)
 
     def read(self, path: str, value: Any) -> None:
-        self._say(f"read {path} = {_shown(value)}")
+        self._say(self._rules.get(path) or f"read {path} = {_shown(value)}")
 
     def rule(self, name: str, text: str, value: Any, span: Span) -> None:
-        words = f"{name} = {'true' if value else 'false'} ({text})"
+        """A condition with a name, and what it saw."""
+        seen = [step.removeprefix("read ") for step in self._open[-1].steps] if self._open else []
+        inputs = f"; {', '.join(seen)}" if seen else ""
+        self._rules[name] = f"{name} = {'true' if value else 'false'} ({text}{inputs})"
         if self._open:
-            self._say(words)
-        else:
-            why = Why(name, span, [text], bool(value))
-            self._done.append(why)
+            self._say(self._rules[name])
 
     def condition(self, text: str, value: Any) -> None:
         self._say(f"when {text}: {'true' if value else 'false'}")

@@ -195,15 +195,19 @@ class Plan:
         if flow.source.only_when is not None:
             named.need(needs_of_expr(flow.source.only_when))
             with emitter.at(flow.source.only_when.span, ("only_when",)):
+                emitter.trace(f"begin('only_when', {emitter.fn(flow.source.only_when.span)})")
                 held = emitter.expr(flow.source.only_when, names)
-                self._traced("only_when", flow.source.only_when, held, emitter)
+                _traced(emitter, "only_when", flow.source.only_when, held)
+                emitter.trace(f"end(bool({held}))")
                 with code.block(f"if not {held}:"):
                     code.line(f"raise {emitter.fn(NotMet)}('only_when', skip=True)")
         for requirement in flow.require:
             named.need(needs_of_expr(requirement.rule) | needs_of_expr(requirement.message))
             with emitter.at(requirement.span, ("require",)):
+                emitter.trace(f"begin('require', {emitter.fn(requirement.span)})")
                 held = emitter.expr(requirement.rule, names)
-                self._traced("require", requirement.rule, held, emitter)
+                _traced(emitter, "require", requirement.rule, held)
+                emitter.trace(f"end(bool({held}))")
                 with code.block(f"if not {held}:"):
                     message = emitter.expr(requirement.message, names)
                     if requirement.level == "warn":
@@ -221,10 +225,6 @@ class Plan:
         code.line(f"return {body}, {key}, {{{match}}}")
         arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
         return _Function(code.build(arguments, name="apply"), emitter)
-
-    @staticmethod
-    def _traced(name: str, expr: Expr, held: str, emitter: ValueEmitter) -> None:
-        emitter.trace(f"rule({name!r}, {emitter.fn(expr.text)}, {held}, {emitter.fn(expr.span)})")
 
     def _generate_identify(self) -> _Function:
         source = self.flow.source
@@ -272,6 +272,10 @@ class Plan:
         return _Function(code.build("record, look, fuel, warnings, response", name="saves"), emitter)
 
 
+def _traced(emitter: ValueEmitter, name: str, expr: Expr, held: str) -> None:
+    emitter.trace(f"rule({name!r}, {emitter.fn(expr.text)}, {held}, {emitter.fn(expr.span)})")
+
+
 class _Named:
     """Rules and variables, each emitted once, before its first use, needs first."""
 
@@ -300,8 +304,10 @@ class _Named:
             rule = self.rules[name]
             self.need(needs_of_expr(rule.when))
             with emitter.at(rule.span, (name,)):
+                emitter.trace(f"begin({name!r}, {emitter.fn(rule.span)})")
                 local = emitter.local(f"bool({emitter.expr(rule.when, self.names)})", "rule")
-                emitter.trace(f"rule({name!r}, {emitter.fn(rule.when.text)}, {local}, {emitter.fn(rule.span)})")
+                _traced(emitter, name, rule.when, local)
+                emitter.trace(f"end({local})")
             self.names[name] = local
             return
         variable = self.vars[name]

@@ -1,0 +1,49 @@
+"""The demo, as a newcomer runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_demo_ends_well_and_says_what_it_shows(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flowrun", "demo", "--keep", str(tmp_path / "p")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "sales order   1",
+        "0 sent",
+        "customers has no row for '77'",
+        "dlq replay",
+        "ZEXB",
+        "tracking 1Z999AA10123456784",
+    ):
+        assert words in done.stdout, words
+    assert "sim-s4" not in done.stdout and "sim-xcart" not in done.stdout
+    state = (tmp_path / "p/.flowrun/state-qa.db").read_bytes()
+    assert b"sim-s4-client-secret" not in state
+
+
+def test_init_makes_a_project_that_validates_and_passes_its_tests(tmp_path: Path) -> None:
+    def flowrun(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flowrun", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert flowrun("init").returncode == 0
+    (tmp_path / "flowrun.yaml").write_text((tmp_path / "flowrun.yaml").read_text() + "# mine\n")
+    assert flowrun("init").returncode == 0
+    assert (tmp_path / "flowrun.yaml").read_text().endswith("# mine\n"), "nothing is overwritten"
+    assert flowrun("validate", "--strict").returncode == 0
+    done = flowrun("test")
+    assert done.returncode == 0, done.stdout
+    assert "0 failed" in done.stdout
