@@ -1,1 +1,1 @@
-"""OData V2 and V4 as SAP speaks them: metadata, literals, values, errors. For every connector that speaks OData."""
+"""OData V2 and V4: metadata, values and literals, addresses, stable paging, error bodies."""

@@ -1,78 +1,99 @@
-"""One conversation with Gateway: CSRF token bound to the session's cookies, fetched once, renewed once.
+"""One conversation with Gateway: a CSRF token bound to the session in the cookies, fetched once, renewed once.
 
-Source: SAP Gateway's cross-site request forgery protection. The client's cookie jar is the session's.
+Token and cookies belong together; the cookies live in the client's jar. Threads share both: one of them fetches, the
+others wait for it. Source: SAP Gateway, cross-site request forgery protection.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import httpx
 
-from flowrun.errors import Unavailable
+from flowrun.errors import ConnectorError, Refused, Unavailable
 from flowrun_connectors._http.errors import from_exception
-from flowrun_connectors._odata.errors import parse_error
+from flowrun_connectors._odata.address import query
+from flowrun_connectors.s4hana.codes import error_of
 
 
 class Session:
-    def __init__(self, http: httpx.Client, params: Mapping[str, str]) -> None:
+    """params: added to every address (sap-client, sap-language). lock_codes: SAP codes that also mean "locked"."""
+
+    def __init__(self, http: httpx.Client, params: Mapping[str, str], lock_codes: Sequence[str] = ()) -> None:
         self._http = http
         self._params = dict(params)
+        self._lock_codes = tuple(lock_codes)
         self._token = ""
-        self._lock = threading.RLock()  # one session: cookies and token belong together
+        self._lock = threading.Lock()
 
-    def get(
-        self, path: str, params: Mapping[str, str] | None = None, accept: str = "application/json"
-    ) -> httpx.Response:
-        """Raises ConnectorError for everything that is no success."""
-        response = self._send("GET", path, params=params, headers={"accept": accept})
+    def get(self, path: str, *, accept: str = "application/json") -> httpx.Response:
+        """path: with its query. Raises ConnectorError for everything that is no success."""
+        response = self._send("GET", path, {"accept": accept})
         if response.status_code >= 300:
-            raise parse_error(response, writing=False)
+            raise self._error(response, writing=False)
         return response
 
     def write(self, method: str, root: str, path: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        """A changing request with token and cookies; a token that is no longer good is fetched again, once.
+        """A changing request with token and cookies. A token that is no longer good is fetched again, once: nothing
+        was executed. Any other 403 is a missing authorisation.
 
         Raises ConnectorError for everything that is no success.
         """
-        with self._lock:
-            if not self._token:
-                self._fetch(root)
-            response = self._send(
-                method, path, content=content, headers={**headers, "x-csrf-token": self._token}, writing=True
+        token = self.token(root)
+        response = self._send(method, path, {**headers, "x-csrf-token": token}, content)
+        if _asks_for_token(response):
+            token = self.token(root, stale=token)
+            response = self._send(method, path, {**headers, "x-csrf-token": token}, content)
+        if _asks_for_token(response):
+            raise Unavailable(
+                "the CSRF token is refused although it is new",
+                status=403,
+                help="do cookies arrive? several systems behind one address need a sticky session",
             )
-            if response.status_code == 403 and response.headers.get("x-csrf-token", "").lower() == "required":
-                self._fetch(root)  # nothing was executed
-                response = self._send(
-                    method, path, content=content, headers={**headers, "x-csrf-token": self._token}, writing=True
-                )
         if response.status_code >= 300:
-            raise parse_error(response, writing=True)
+            raise self._error(response, writing=True)
         return response
 
-    def _fetch(self, root: str) -> None:
-        self._token = ""
-        response = self._send("GET", root, headers={"x-csrf-token": "Fetch", "accept": "application/json"})
-        if response.status_code >= 300:
-            raise parse_error(response, writing=False)
-        self._token = response.headers.get("x-csrf-token", "")
-        if not self._token:
-            raise Unavailable("the system gave no CSRF token", help="is the service active for this user?")
+    def token(self, root: str, *, stale: str = "") -> str:
+        """The session's CSRF token, fetched when there is none or when it is the ``stale`` one."""
+        with self._lock:
+            if not self._token or self._token == stale:  # otherwise another thread has fetched it meanwhile
+                self._token = ""
+                self._token = self._fetch(root)
+            return self._token
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str],
-        writing: bool = False,
-    ) -> httpx.Response:
+    def _fetch(self, root: str) -> str:
+        """From the service root with its slash; without it some systems redirect and lose the header."""
+        response = self._send("GET", root, {"x-csrf-token": "Fetch", "accept": "application/json"})
+        if response.status_code >= 300:
+            raise self._error(response, writing=False)
+        token: str = response.headers.get("x-csrf-token", "")
+        if not token or token.lower() in ("required", "fetch"):
+            raise Unavailable("the system gave no CSRF token", help="is the service active for this user?")
+        return token
+
+    def _error(self, response: httpx.Response, *, writing: bool) -> ConnectorError:
+        return error_of(response, writing=writing, lock_codes=self._lock_codes)
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx.Response:
+        more = query(self._params)
+        address = path + (more.replace("?", "&", 1) if "?" in path else more)
         try:
-            return self._http.request(
-                method, path, params={**self._params, **(params or {})}, content=content, headers=dict(headers)
-            )
+            return self._http.request(method, address, content=content, headers=dict(headers))
         except httpx.HTTPError as error:
-            raise from_exception(error, writing=writing) from None
+            raise from_exception(error, writing=content is not None and not _for_a_token(error)) from None
+        except httpx.InvalidURL:
+            raise Refused("the address is too long or holds what no address may hold") from None
+
+
+def _asks_for_token(response: httpx.Response) -> bool:
+    return response.status_code == 403 and response.headers.get("x-csrf-token", "").lower() == "required"
+
+
+def _for_a_token(error: httpx.HTTPError) -> bool:
+    """The OAuth token could not be fetched, so the write itself never left."""
+    try:
+        return bool(error.request.extensions.get("flowrun.token"))
+    except RuntimeError:
+        return False

@@ -388,7 +388,7 @@ class S4HanaSimulator(Simulator):
             elif field.max_length is not None and len(value) > field.max_length:
                 wrong = f"Property '{field.name}' has a value longer than {field.max_length} characters"
         elif field.type == "decimal":
-            if service.v4 == isinstance(value, str):
+            if not service.v4 and not isinstance(value, str):
                 wrong = f"Invalid value for property '{field.name}'"
             elif field.scale is not None and -Decimal(str(value)).as_tuple().exponent > field.scale:  # type: ignore[operator]
                 wrong = f"Property '{field.name}' has more than {field.scale} decimals"
@@ -484,7 +484,7 @@ def _from_wire(body: Mapping[str, Any], contract: Shape, v4: bool) -> dict[str, 
 
 
 def _millis(text: str) -> int:
-    from flowrun_connectors._odata.values import _millis as millis
+    from flowrun_connectors._odata.values import to_millis as millis
 
     return millis(text)
 
