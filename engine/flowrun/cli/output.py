@@ -27,7 +27,7 @@ def as_text(d: Diagnostic, document: Document | None) -> str:
     severity = click.style(f"{d.severity}[{d.code}]", fg=_COLOURS[d.severity], bold=True)
     lines = [f"{d.span}: {severity}: {d.message}"]
     if document is not None and d.span.end > 0:
-        lines += _caret(d.span, document, d.label, _COLOURS[d.severity])
+        lines += _caret(d.span, document, d.label, _COLOURS[d.severity], hide=d.code == "FR197")
     elif d.label:
         lines.append(f"      = {d.label}")
     for words, span in d.related:
@@ -38,8 +38,11 @@ def as_text(d: Diagnostic, document: Document | None) -> str:
     return "\n".join(lines)
 
 
-def _caret(span: Span, document: Document, label: str, colour: str) -> list[str]:
+def _caret(span: Span, document: Document, label: str, colour: str, *, hide: bool) -> list[str]:
+    """The line and a mark under the place. hide: what follows the place is a secret, which no screen should show."""
     text = document.line(span.line).replace("\t", " ")
+    if hide:
+        text = text[: span.end_column - 1] + " ***"
     end = span.end_column if span.end_line == span.line else len(text) + 1
     start = span.column - 1
     if len(text) > 160:  # a window around the place

@@ -147,12 +147,7 @@ def _build(document: Document) -> None:
                         keys[-1] = _key(document, node)
                         continue
                     keys[-1] = None
-                    if (
-                        kind is _SCALAR
-                        and start == end
-                        and style is None
-                        and text[parent.start : parent.start + 1] == "{"
-                    ):
+                    if kind is _SCALAR and start == end and not style and text[parent.start : parent.start + 1] == "{":
                         cut.append(parent)
                     first = parent.index.get(key.text)
                     if first is not None:

@@ -187,7 +187,8 @@ def _colon(c: Complaint) -> Diagnostic | None:
             return _no_colon(c, row)
         break
     help = "is the line above complete, and does this one start in the same column?"
-    return c.say("FR019", "this line does not line up with the ones above", c.at, c.at + 1, help)
+    at = start + len(line) - len(line.lstrip())
+    return c.say("FR019", "this line does not line up with the ones above", at, c.at + 1, help)
 
 
 def _no_colon(c: Complaint, row: int) -> Diagnostic:

@@ -87,7 +87,10 @@ class BoxReader:
         """(record name, what the record adds to the scope, its shape), read before the expressions that use it."""
         if not isinstance(node, Map):
             return "", {}, None
-        text = {e.key.text: e.value.text for e in node.entries if isinstance(e.value, Scalar)}
+        scalars = [(e.key.text, e.value.text) for e in node.entries if isinstance(e.value, Scalar)]
+        text = {k: v for k, v in scalars if k in words.SOURCE}
+        for key, value in scalars:  # a misspelt key is said later, by ``source``
+            text.setdefault(near(key, words.SOURCE) or key, value)
         record, connection, object = text.get("record", ""), text.get("connection", ""), text.get("object", "")
         known = connection in self.systems.project.connections
         shape = self.systems.shape(connection, object) if known else None
@@ -355,7 +358,7 @@ class BoxReader:
                         idempotency["find_existing"],
                         help=f"it can by: {', '.join(info.find)}",
                     )
-        if once == "find" and action == "create" and not find:
+        if once == "find" and action == "create" and not find and "idempotency" in parts:
             r.say(
                 "FR177",
                 "after a lost answer nothing can be asked: 'find_existing' is missing",
@@ -365,7 +368,8 @@ class BoxReader:
             )
             once = "none"
         match = r.texts(parts.get("match"), "match")
-        if action in ("update", "upsert", "delete") and not match:
+        possible = info is None or action in info.actions
+        if possible and action in ("update", "upsert", "delete") and not match:
             r.say(
                 "FR178",
                 f"'{action}' does not say which object it means",

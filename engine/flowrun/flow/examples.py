@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -87,8 +87,10 @@ class TestReader:
         fields: FieldMap | None,
         source: Source | None,
         queues: Sequence[str],
+        attempted: Iterable[str] = (),
     ) -> tuple[FlowTest, ...]:
-        """fields: those of the map that are right; None when the map could not be read."""
+        """fields: those of the map that are right; None when the map could not be read. attempted: the names of all
+        of them."""
         r = self.reader
         if node is None:
             return ()
@@ -96,6 +98,8 @@ class TestReader:
             r.say("FR031", "'tests' is a list of examples", node, help="- name: …")
             return ()
         tree = tree_of(fields) if fields is not None else None
+        for name in attempted if tree is not None else ():
+            tree.fields.setdefault(name, None)
         found = []
         for item in node.items:
             likes = isinstance(item, Map) and item.get("like") is not None

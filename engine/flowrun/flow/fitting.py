@@ -62,7 +62,7 @@ class Fitter:
         named = set(named)
         for one in fields.fields:
             fitted.append(self._field(one, shape, where, top))
-            named.add(one.path[0])
+            named.add(one.path[0] if one.path[0] in shape.fields else near(one.path[0], shape.fields) or "")
         if self.action == "create":
             for field in shape.fields.values():
                 if field.required and field.creatable and field.name not in named:
@@ -106,6 +106,7 @@ class Fitter:
                 one.span,
                 help=field.title or "leave it out; the system sets it",
             )
+            return one
         text_numbers = shape.text_numbers
         return replace(one, contract=field, value=self._value(one.value, field, one, where, text_numbers))
 

@@ -137,7 +137,7 @@ class FlowChecker:
         if target is not None and fields is not None:
             self._match_is_mapped(target.match, {one.path[0] for one in fields.fields}, parts["target"])
         tests = TestReader(r, "group" if "group" in base else record, base).read(
-            parts.get("tests"), lookups, values.partial, source, policies.queues(on_error)
+            parts.get("tests"), lookups, values.partial, source, policies.queues(on_error), values.attempted
         )
         self._env_everywhere()
         if mapped:
@@ -189,6 +189,8 @@ class FlowChecker:
         if variables:
             shape = Shape("vars", {n: Field(n) for n in variables})
             scope["vars"] = r.analyses.field(Field("vars", "object", shape=shape))
+        boxes = [parts[box] for box in ("rules", "vars", "source") if box in parts]
+        r.unsure = not all(isinstance(box, Map) for box in boxes) or not (base.keys() - {"env"})
         for entry in _entries(parts.get("rules")):
             if entry.key.text in scope or entry.key.text in words.RESERVED_NAMES:
                 r.say("FR048", f"'{entry.key.text}' has a meaning already", entry.key, help="choose another name")
@@ -263,6 +265,8 @@ class FlowChecker:
                 r.say("FR185", message, entry.key, severity="lint", help="take it away, or use it")
         for box, word, prefix in (("rules", "rule", ""), ("vars", "variable", "vars.")):
             for entry in _entries(parts.get(box)):
+                if not r.is_name(entry.key.text):
+                    continue  # said already
                 if prefix + entry.key.text not in r.names and not (prefix and "vars" in r.names):
                     message = f"{word} '{entry.key.text}' is never used"
                     r.say("FR189", message, entry.key, severity="lint", help="take it away, or use it")

@@ -76,6 +76,7 @@ class Reader:
         self.document = document
         self.found: list[Diagnostic] = []
         self.env_reads: list[tuple[str, Span]] = []
+        self.unsure = False  # a box that adds names could not be read: an unknown name may be one of them
         self.names: set[str] = set()  # names that expressions use; a variable as vars.NAME
         self.analyses = analyses if analyses is not None else Analyses()
 
@@ -103,7 +104,10 @@ class Reader:
     # -- containers ------------------------------------------------------------------------------------------------
 
     def box(self, node: Node | None, box: Box, what: str) -> dict[str, Node]:
-        """The entries of a mapping that may only have the box's keys. Says: unknown key, missing key, wrong form."""
+        """The entries of a mapping that may only have the box's keys. Says: unknown key, missing key, wrong form.
+
+        A misspelt key stands for the one it is near, so that what it holds is checked as well.
+        """
         if node is None:
             return {}
         if not isinstance(node, Map):
@@ -121,14 +125,17 @@ class Reader:
                 else:
                     found[name] = entry.value
             else:
-                self.unknown_key(entry, box, what)
+                meant = self.unknown_key(entry, box, what)
+                if meant is not None and meant not in node.index:
+                    found.setdefault(meant, entry.value)
         for name, word in box.items():
-            if word.required and node.get(name) is None:
+            if word.required and name not in node.index and name not in found:
                 example = f"{name}: {word.example}" if word.example else f"{name}: …"
                 self.say("FR034", f"{what} lacks '{name}'", self.head(node), help=f"{example}   ({word.doc})")
         return found
 
-    def unknown_key(self, entry: Entry, known: Iterable[str], what: str) -> None:
+    def unknown_key(self, entry: Entry, known: Iterable[str], what: str) -> str | None:
+        """Says that the key is unknown; returns the one it is near."""
         names = list(known)
         name = entry.key.text
         guess = near(name, names)
@@ -138,9 +145,13 @@ class Reader:
             f"unknown key '{name}' in {what}",
             entry.key,
             label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"known here: {', '.join(names)}",
+            help="" if guess else f"known here: {', '.join(name for name in names if name)}",
             fix=fix,
         )
+        return guess
+
+    def is_name(self, text: str) -> bool:
+        return _NAME.fullmatch(text) is not None
 
     def head(self, node: Node) -> Span:
         """The first line of a node: where a message about the whole of it points."""
@@ -267,6 +278,9 @@ class Reader:
         good = True
         analysis = self.analysis(parsed, scope)
         for finding in analysis.findings:
+            if finding.code == "FR104" and self.unsure:
+                good = False
+                continue
             span = inside(node, finding.offset, finding.length)
             good &= finding.severity != "error"
             self.say(

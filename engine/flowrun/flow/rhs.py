@@ -346,6 +346,7 @@ class Values:
         fragment = self.fragments.get(name)
         if fragment is None:
             guess = near(name, self.fragments)
+            self._fragments_used.update({guess} if guess else ())  # one mistake, one message
             known = ", ".join(self.fragments) or "none"
             r.say(
                 "FR152",

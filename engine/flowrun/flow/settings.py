@@ -103,7 +103,7 @@ def _setting(r: Reader, entry: Entry, declared: dataclasses.Field[Any]) -> None:
         return
     kind = str(declared.type)
     if "Secret" in kind:
-        _secret(r, node, name)
+        _secret(r, node, entry.key, name)
     elif isinstance(node, Scalar):
         if kind.startswith("bool"):
             r.boolean(node, name)
@@ -118,20 +118,19 @@ def _setting(r: Reader, entry: Entry, declared: dataclasses.Field[Any]) -> None:
         r.say("FR031", f"'{name}' is one value", node, help=str(declared.metadata.get("doc", "")))
 
 
-def _secret(r: Reader, node: Node, name: str) -> None:
-    """A credential in plain words would be in git, in editors, and on screens."""
+def _secret(r: Reader, node: Node, key: Node, name: str) -> None:
+    """A credential in plain words would be in git, in editors, and on screens; so the message points at its key."""
     if isinstance(node, Map) and node.keys() in _REFERENCES:
         return
-    r.say(
-        "FR197", f"'{name}' is a secret written out", node, help=f"{name}: {{ secret: NAME }}; see: flowrun why FR197"
-    )
+    r.say("FR197", f"'{name}' is a secret written out", key, help=f"{name}: {{ secret: NAME }}; see: flowrun why FR197")
 
 
 def _url(r: Reader, node: Node) -> None:
     if isinstance(node, Scalar) and not _URL.fullmatch(node.text):
         r.say("FR210", f"'{node.text}' is no address", node, help="https://…, or { env: NAME }")
     if isinstance(node, Scalar) and re.search(r"://[^/]*:[^/]*@", node.text):
-        r.say("FR197", "a password stands in the address", node, help="put it under auth: as { secret: NAME }")
+        at = node.document.span(node.start, node.start + 1)
+        r.say("FR197", "a password stands in the address", at, help="put it under auth: as { secret: NAME }")
 
 
 def _auth(r: Reader, node: Node) -> None:
@@ -145,7 +144,7 @@ def _auth(r: Reader, node: Node) -> None:
     box = words.AUTH[scheme.key.text]
     for name, inner in r.box(scheme.value, box, f"auth: {scheme.key.text}").items():
         if box[name].kind == "secret":
-            _secret(r, inner, name)
+            _secret(r, inner, scheme.value.index[name].key if isinstance(scheme.value, Map) else inner, name)
         elif name == "token_url":
             _url(r, inner)
 
