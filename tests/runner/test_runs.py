@@ -225,5 +225,5 @@ def test_stock_is_grouped_summed_and_sent_only_when_it_changed(world: World) -> 
     assert world.shop.products[number]["amount"] == 10  # 7 + 5 - 2 of safety stock
     assert world.shop.products[number]["name"] == "Mug"  # a PUT resets what it leaves out
     assert run().counts.sends == 0
-    world.erp.add_stock("AB-1", "1710", "0.2")  # another record, the same quantity
+    world.erp.add_stock("AB-1", "1710", "0.2", location="171B")  # another record, the same quantity
     assert run().counts.unchanged == 1
