@@ -9,11 +9,11 @@ from jinja2 import nodes
 
 from flowrun.contract import Field
 from flowrun.errors import ExpressionError
-from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions.code import Code
 from flowrun.expressions.findings import ANY, WORDS, Findings, Typed, list_of, object_of, plain, union
 from flowrun.expressions.jinja_emit import Expressions, default_signature
 from flowrun.expressions.jinja_parse import assigned, constant_key, set_names
+from flowrun.expressions.jinja_rows import parts_of
 from flowrun.expressions.numbers import plain_decimal
 from flowrun.expressions.parsed import Parsed
 
@@ -344,7 +344,7 @@ class JinjaAnalysis:
 
     def column(self, node: nodes.Filter, rows: Typed, name: nodes.Const) -> Typed:
         value = self.findings.element(rows, "*", *self._where(node))
-        for part in filters.parts_of(name.value.split(",")[0]):
+        for part in parts_of(name.value.split(",")[0]):
             if isinstance(part, int):
                 value = self.findings.element(value, part, *self._where(node))
             else:

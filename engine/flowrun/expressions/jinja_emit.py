@@ -9,9 +9,11 @@ from typing import Any
 from jinja2 import nodes
 
 from flowrun.diagnostics import near
+from flowrun.expressions import filters_lists, filters_text
 from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions import jinja_tests as tests
 from flowrun.expressions.jinja_operators import Kind, Operators, Value
+from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.jinja_values import bounded_range, found
 from flowrun.expressions.text import to_text
 
@@ -89,11 +91,11 @@ class Expressions(Operators):
             if short is not None:
                 return short
         if name == "tojson" and self.to_text is to_text:
-            function = filters.f_tojson_quick
+            function = filters_text.f_tojson_quick
         call = f"{self.fn(function)}({', '.join(['fuel', subject.text, *self._emitted(arguments)])})"
         if strict and name in ("first", "last", "min", "max"):
             value = self.local(call)
-            missing = self.code.bind(filters.MISSING, "MISSING")
+            missing = self.code.bind(MISSING, "MISSING")
             with self.code.block(f"if {value} is {missing}:"):
                 self.code.line(f"{self.fn(found)}({missing}, {self.code.bind(f'the {name} of an empty list')})")
             return Value(value)
@@ -109,7 +111,8 @@ class Expressions(Operators):
         if name in ("length", "count"):
             value = self.local(subject.text)
             return Value(
-                f"(len({value}) if type({value}) is list else {self.fn(filters.f_length)}(fuel, {value}))", "number"
+                f"(len({value}) if type({value}) is list else {self.fn(filters_lists.f_length)}(fuel, {value}))",
+                "number",
             )
         return None
 
@@ -153,8 +156,8 @@ class Expressions(Operators):
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise self.fail(node, "'*' and '**' are not part of the language", "FR112")
         if node.name == "map" and not args and "attribute" in named:
-            given = self._emitted(self._arguments(node, filters.f_map_attribute))
-            return Value(f"{self.fn(filters.f_map_attribute)}({', '.join(['fuel', subject, *given])})", "list")
+            given = self._emitted(self._arguments(node, filters_lists.f_map_attribute))
+            return Value(f"{self.fn(filters_lists.f_map_attribute)}({', '.join(['fuel', subject, *given])})", "list")
         if named:
             raise self.fail(node, f"{node.name!r} takes no {next(iter(named))!r} here", "FR112", word=node.name)
         attribute = "None"
@@ -181,10 +184,12 @@ class Expressions(Operators):
         chosen = self.fn(function) if function is not None else "None"
         given = [self.expr(each).text for each in args]
         if node.name == "map":
-            return Value(f"{self.fn(filters.f_map_filter)}({', '.join(['fuel', subject, chosen, *given])})", "list")
+            return Value(
+                f"{self.fn(filters_lists.f_map_filter)}({', '.join(['fuel', subject, chosen, *given])})", "list"
+            )
         wanted = "True" if node.name.startswith("select") else "False"
         parts = ["fuel", subject, wanted, attribute, chosen, *given]
-        return Value(f"{self.fn(filters.f_select)}({', '.join(parts)})", "list")
+        return Value(f"{self.fn(filters_lists.f_select)}({', '.join(parts)})", "list")
 
     def _test(self, node: nodes.Test) -> Value:
         function = self.known_test(node, node.name)

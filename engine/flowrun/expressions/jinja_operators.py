@@ -10,10 +10,10 @@ from jinja2 import nodes
 
 from flowrun.diagnostics import near
 from flowrun.errors import ExpressionError
-from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions import numbers
 from flowrun.expressions.code import Code
 from flowrun.expressions.jinja_parse import constant_key, static_path
+from flowrun.expressions.jinja_rows import MISSING, lookup
 from flowrun.expressions.jinja_values import (
     concat,
     found,
@@ -228,7 +228,7 @@ class Operators:
     def maybe(self, node: nodes.Node) -> tuple[str, str]:
         """A value that may not be there: a local (None or MISSING when it is not), and the condition that says so."""
         path = static_path(node)
-        missing = self.code.bind(filters.MISSING, "MISSING")
+        missing = self.code.bind(MISSING, "MISSING")
         if path is not None and not (path[0].name == "loop" and self.loop is not None):
             name, parts = path
             own = self.own.get(name.name)
@@ -241,7 +241,7 @@ class Operators:
             return value, f"({value} is None and {self.fn(is_missing)}({root}, {parts!r}))"
         if isinstance(node, (nodes.Getattr, nodes.Getitem)) and not isinstance(getattr(node, "arg", None), nodes.Slice):
             base, _ = self.maybe(node.node)
-            value = self.local(f"{self.fn(filters.lookup)}({base}, {self._key(node)})")
+            value = self.local(f"{self.fn(lookup)}({base}, {self._key(node)})")
             return value, f"{value} is {missing}"
         if isinstance(node, nodes.Filter) and node.name in ("first", "last", "min", "max"):
             value = self.local(self.call_filter(node, strict=False).text)

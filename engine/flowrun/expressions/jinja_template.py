@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import nodes
 
 from flowrun.errors import ExpressionError
-from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions.code import Code
 from flowrun.expressions.jinja_emit import Expressions
 from flowrun.expressions.jinja_operators import Value, Variable
 from flowrun.expressions.jinja_parse import assigned, set_names
+from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.jinja_values import concat, rows, unpack
 from flowrun.expressions.parsed import Parsed, too_deep
 
@@ -63,7 +63,7 @@ class Template(Expressions):
                 raise self.hides(body, name)
             outer = self.own.get(name)
             local = self.code.temp("s")
-            start = outer.local if outer is not None else self.code.bind(filters.MISSING, "MISSING")
+            start = outer.local if outer is not None else self.code.bind(MISSING, "MISSING")
             self.code.line(f"{local} = {start}")
             self.own[name] = Variable(local, unsure=outer is None or outer.unsure)
 

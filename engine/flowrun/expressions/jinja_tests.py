@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from flowrun.expressions import numbers
-from flowrun.expressions.jinja_filters import MISSING
+from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.runtime import Fuel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from flowrun.expressions.jinja_filters import MISSING, Group, lookup
+from flowrun.expressions.jinja_rows import MISSING, Group, lookup
 from flowrun.expressions.numbers import number
 from flowrun.expressions.runtime import TEXT_MAX, BadValue, Fuel, kind, show, too_long
 

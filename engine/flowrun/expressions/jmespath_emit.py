@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from flowrun.diagnostics import near
 from flowrun.errors import ExpressionError
 from flowrun.expressions import jmespath_functions as functions
 from flowrun.expressions.code import Code
-from flowrun.expressions.jmespath_parse import Node, leading_path
+from flowrun.expressions.jmespath_parse import RIGHT_IS_ELEMENT, Node, leading_path
 from flowrun.expressions.parsed import Parsed
 from flowrun.expressions.reads import Path, read
 from flowrun.expressions.runtime import spell_path, within
@@ -321,10 +322,41 @@ def size(node: Node) -> int:
     return 1 + sum(size(child) for child in node["children"] if isinstance(child, dict))
 
 
-def multiplies(node: Node) -> int:
-    """How often a value may come to stand beside itself: a bound on the growth of what it prints as."""
-    own = len(node["children"]) - 1 if node["type"] in ("multi_select_list", "multi_select_dict") else 0
-    return own + sum(multiplies(child) for child in node["children"] if isinstance(child, dict))
+def multiplies(node: Node, *, root: bool = True) -> int:
+    """How often a value may come to stand beside itself: a bound on the growth of what it prints as.
+
+    Parts of one value that do not overlap (``{a: x, b: [y, z]}``) add nothing. root: identifiers are names in scope.
+    """
+    kind = node["type"]
+    children = [child for child in node["children"] if isinstance(child, dict)]
+    if kind in ("multi_select_list", "multi_select_dict"):
+        leaves = _leaves(node)
+        own = 0 if _disjoint(leaves, root) else len(leaves) - 1
+        return own + sum(multiplies(leaf, root=root) for leaf in leaves)
+    if kind in RIGHT_IS_ELEMENT:
+        return multiplies(children[0], root=root) + sum(multiplies(child, root=False) for child in children[1:])
+    return sum(multiplies(child, root=root and kind != "expref") for child in children)
+
+
+def _leaves(node: Node) -> list[Node]:
+    if node["type"] in ("multi_select_list", "multi_select_dict", "key_val_pair"):
+        return [leaf for child in node["children"] for leaf in _leaves(child)]
+    return [node]
+
+
+def _disjoint(leaves: list[Node], root: bool) -> bool:
+    paths: list[Path] = []
+    for leaf in leaves:
+        start = leading_path(leaf)
+        if start is None:
+            if leaf["type"] != "literal":
+                return False
+            continue
+        paths.append((start[0]["value"], *start[1]))
+    if root and (len({path[0] for path in paths}) > 1 or any(path[0] in ("vars", "steps") for path in paths)):
+        return False  # two names may hold the same value, and vars hold what other vars hold
+    paths.sort(key=lambda path: tuple(map(str, path)))
+    return all(after[: len(before)] != before for before, after in pairwise(paths))
 
 
 def calls(node: Node) -> bool:
@@ -343,14 +375,14 @@ def emit_jmespath(parsed: Parsed, code: Code, names: Mapping[str, str], element:
     """Lines for the tree; returns the expression text of its value. element: the root itself, for plain JMESPath."""
     tree: Node = parsed.tree
     code.names["Decimal"] = Decimal
-    emitter = Emitter(code, names, builds=multiplies(tree) > 3)
+    emitter = Emitter(code, names, builds=multiplies(tree, root=element is None) > 3)
     if code.explain and element is None:
         for use in parsed.names:
             if use.name in names:
                 value = read(code, names[use.name], use.path)
                 code.line(f"trace.read({code.bind(spell_path(use.name, use.path))}, {value})")
     value = emitter.node(tree, element)
-    if multiplies(tree):
+    if multiplies(tree, root=element is None):
         return f"{code.bind(within, 'within')}({value}, fuel)"
     return value
 

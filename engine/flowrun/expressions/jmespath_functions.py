@@ -131,7 +131,10 @@ def same(a: Any, b: Any, fuel: Fuel) -> bool:
         if a is b:
             return True
         fuel.spend(len(a) * 4)
-        return all(same(x, y, fuel) for x, y in zip(a, b, strict=True))
+        for x, y in zip(a, b, strict=True):  # noqa: SIM110 - all() with a generator takes twice as long
+            if not (x == y if type(x) is str else same(x, y, fuel)):
+                return False
+        return True
     if isinstance(a, Mapping):
         if not isinstance(b, Mapping) or len(a) != len(b):
             return False
@@ -218,7 +221,7 @@ def f_avg(array: Any, fuel: Fuel) -> Any:
     numbers = _all_numbers("avg", array, fuel)
     if not numbers:
         return None
-    total = f_sum(numbers, fuel)
+    total = sum(numbers)
     if isinstance(total, float):
         return total / len(numbers)
     return DIVIDE.divide(Decimal(total), Decimal(len(numbers)))
