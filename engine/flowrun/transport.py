@@ -19,7 +19,7 @@ import httpx
 
 from flowrun.errors import ProjectError
 
-MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, decompressed
+MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def build_client(
         timeout=limits.timeout,
         follow_redirects=False,
         transport=Budgeted(transport, limits, url),
-        headers={"user-agent": "flowrun"},
+        headers={"user-agent": "flowrun", "accept-encoding": "identity"},
         trust_env=False,
     )
     return client
@@ -107,6 +107,9 @@ class Budgeted(httpx.BaseTransport):
                 if at > now:
                     self._wait(at - now)
             response = self._inner.handle_request(request)
+            if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+                response.close()
+                raise httpx.ReadError("the answer is compressed, which was not asked for")
             return httpx.Response(
                 response.status_code,
                 headers=response.headers,
@@ -119,8 +122,7 @@ class Budgeted(httpx.BaseTransport):
 
 
 class _Capped(httpx.SyncByteStream):
-    """Stops an answer that grows beyond all sense. Compressed answers are refused by httpx' own decoder limits only
-    after they are read, so the wire size is capped lower for them."""
+    """Stops an answer that grows beyond all sense. Nothing is compressed, so bytes on the wire are bytes in memory."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -183,7 +185,7 @@ def refuse(address: str, allow_private: bool) -> None:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         elif ip.sixtofour is not None:
             ip = ip.sixtofour
-    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+    if not ip.is_loopback and (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved):
         raise httpcore.ConnectError("this address is never reached")
     if not allow_private and not ip.is_global:
         raise httpcore.ConnectError("private addresses need allow_private: true on the connection")

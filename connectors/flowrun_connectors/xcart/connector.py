@@ -25,7 +25,7 @@ from flowrun.connector import (
     setting,
 )
 from flowrun.contract import Shape
-from flowrun.errors import ConnectorError, NotFound, Refused, SignatureInvalid
+from flowrun.errors import ConnectorError, NotFound, Refused, SignatureInvalid, Unavailable
 from flowrun.values import Clock, encode_json
 from flowrun_connectors._http.bodies import parse_json, read_json
 from flowrun_connectors._http.errors import from_exception, from_status
@@ -168,7 +168,7 @@ class XCart:
             )
             members = found.get("hydra:member") if isinstance(found, dict) else None
             if not isinstance(members, list):
-                raise ConnectorError("the list has no hydra:member")
+                raise Unavailable("the answer holds no list (hydra:member)")
             if not members:
                 return
             yield guard.page(members)
