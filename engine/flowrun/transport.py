@@ -1,4 +1,4 @@
-"""The HTTP client a connector is handed: credentials, time limits, budget, size limit, and a guard over where it may go.
+"""The HTTP client a connector is handed: credentials, time limits, budget, size limit, and a guard over where it goes.
 
 The guard looks at the address a name resolves to at the moment of connecting, and connects to that very address, so a
 name that changes its mind (DNS rebinding) gains nothing. Redirects are not followed.
@@ -55,7 +55,7 @@ def build_client(
         inner = httpx.HTTPTransport(verify=verify, cert=cert, limits=httpx.Limits(max_connections=limits.concurrent))
         inner._pool._network_backend = GuardedBackend(private)  # the only door httpx leaves for choosing the address
         transport = inner
-    client = httpx.Client(
+    return httpx.Client(
         base_url=base_url.rstrip("/") + "/",
         auth=auth,
         timeout=limits.timeout,
@@ -64,7 +64,6 @@ def build_client(
         headers={"user-agent": "flowrun", "accept-encoding": "identity"},
         trust_env=False,
     )
-    return client
 
 
 def _is_loopback(host: str) -> bool:

@@ -189,7 +189,7 @@ class Writer:
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
             if self.counts.paused:
-                for row, mapped, intent in part:  # the intent was never sent
+                for row, _, intent in part:  # the intent was never sent
                     with self.store.transaction() as tx:
                         self.store.forget_intent(tx, row.flow, intent)
                         self.store.fail(

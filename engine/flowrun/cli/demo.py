@@ -75,9 +75,8 @@ class Demo:
         self.title("What stands in S/4HANA now")
         for order in self.erp.orders:
             items = ", ".join(f"{i['RequestedQuantity']} {i['Material']}" for i in order["to_Item"])
-            click.echo(
-                f"  sales order {order['SalesOrder']:>3}  {order['SalesOrderType']:<4}  {order['PurchaseOrderByCustomer']}  {items}"
-            )
+            head = f"{order['SalesOrder']:>3}  {order['SalesOrderType']:<4}  {order['PurchaseOrderByCustomer']}"
+            click.echo(f"  sales order {head}  {items}")
 
         self.title("Run again: nothing is sent twice")
         said = self.flowrun("run", FLOW, "--env", "qa")
@@ -108,9 +107,8 @@ class Demo:
             order["shipping_status"]["code"] == "S" and bool(order["tracking_numbers"]),
             "the shop does not know of the shipment",
         )
-        click.echo(
-            f"  X-Cart order 1001: shipping status {order['shipping_status']['code']}, tracking {order['tracking_numbers'][0]['value']}"
-        )
+        status, tracking = order["shipping_status"]["code"], order["tracking_numbers"][0]["value"]
+        click.echo(f"  X-Cart order 1001: shipping status {status}, tracking {tracking}")
 
     def prepare(self) -> None:
         """Master data on both sides, seven orders, one cross-reference."""

@@ -91,7 +91,7 @@ def _engine(url: str) -> Engine:
 def open_database(path: Path) -> Database:
     """The SQLite file at ``path``, made when it is not there. Raises StoreError when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(f"{path}.lock").open("ab")  # held as long as the store is open
+    lock = Path(f"{path}.lock").open("ab")  # noqa: SIM115 - held as long as the store is open
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

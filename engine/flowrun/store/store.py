@@ -88,7 +88,8 @@ class Store:
         tx.execute(
             insert(t.records).values(
                 flow=flow, key=one.key, version=one.version, fingerprint=print_, lane=one.lane, state=state, due=now,
-                attempts=0, payload=encode_json(one.payload), reason=reason, edited=0, run=run, received_at=now, changed_at=now,
+                attempts=0, payload=encode_json(one.payload), reason=reason, edited=0, run=run, received_at=now,
+                changed_at=now,
             )
         )  # fmt: skip
         return 1
@@ -230,8 +231,8 @@ class Store:
     ) -> None:
         """Keep the record with its failure: waiting (``received``, ``in_doubt`` with a due time) or ``dead``."""
         values: dict[str, Any] = {
-            "state": state, "queue": queue, "flag": flag, "error_class": failure.error_class, "error_field": failure.field,
-            "error_message": failure.message, "error_help": failure.help, "error_place": failure.place,
+            "state": state, "queue": queue, "flag": flag, "error_class": failure.error_class,
+            "error_field": failure.field, "error_message": failure.message, "error_help": failure.help, "error_place": failure.place,
         }  # fmt: skip
         if due is not None:
             values["due"] = due
@@ -260,7 +261,7 @@ class Store:
         with self.transaction() as tx:
             for start in range(0, len(wanted), 500):
                 query = select(one, other).where(x.name == name, one.in_(wanted[start : start + 500]))
-                found.update({key: value for key, value in tx.execute(query)})
+                found.update((key, value) for key, value in tx.execute(query))
         return found
 
     def remember(self, tx: Connection, name: str, source_id: str, target_id: str) -> None:
@@ -343,10 +344,8 @@ class Store:
         """Records by state; they sum up to what was received."""
         r = t.records.c
         with self.transaction() as tx:
-            return {
-                state: count
-                for state, count in tx.execute(select(r.state, func.count()).where(r.flow == flow).group_by(r.state))
-            }
+            found = tx.execute(select(r.state, func.count()).where(r.flow == flow).group_by(r.state)).all()
+        return {str(state): int(count) for state, count in found}
 
     def alert(self, tx: Connection, channel: str, flow: str, error_class: str, message: str) -> bool:
         """Count an alert; True when it is the first of its kind."""
@@ -396,5 +395,6 @@ class Store:
 
 
 _CLEAR: dict[str, Any] = {
-    "queue": None, "error_class": None, "error_field": None, "error_message": None, "error_help": None, "error_place": None,
+    "queue": None, "error_class": None, "error_field": None, "error_message": None, "error_help": None,
+    "error_place": None,
 }  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any
 from flowrun.errors import ProjectError
 
 KINDS = (
-    "429", "503", "500", "401", "timeout_before", "timeout_after", "reset_before", "reset_after", "half_open", "garbage",
-    "html200", "empty200", "truncated", "slow_drip", "redirect",
+    "429", "503", "500", "401", "timeout_before", "timeout_after", "reset_before", "reset_after", "half_open",
+    "garbage", "html200", "empty200", "truncated", "slow_drip", "redirect",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -199,10 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def finish(self) -> None:
-        try:
+        with suppress(OSError, ValueError):  # we closed it on purpose
             super().finish()
-        except (OSError, ValueError):
-            pass  # we closed it on purpose
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: ``Simulator.log`` has every request."""
