@@ -24,7 +24,8 @@ MAX_SCALAR = 100_000  # characters of one value
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HASH = re.compile(r" #(?=[^\s#!])(?!#flowrun:)")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
+# \x85, \u2028 and \u2029 too: libyaml (YAML 1.1) would silently read them as line breaks
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
 
 
 def parse(text: str, file: str) -> Document:
@@ -228,7 +229,8 @@ def _close(node: Map | Seq, end: int) -> None:
 
 
 def _mend_map(document: Document, node: Map) -> None:
-    for place in range(len(node.entries) - 1, 0, -1):
+    place = 1
+    while place < len(node.entries):
         key, value = node.entries[place].key, node.entries[place].value
         before = node.entries[place - 1].value
         alone = isinstance(value, Scalar) and value.start == value.end and not value.text
@@ -236,6 +238,8 @@ def _mend_map(document: Document, node: Map) -> None:
             _join(document, before, key)
             del node.entries[place]
             del node.index[key.text]
+        else:
+            place += 1
 
 
 def _mend_seq(document: Document, node: Seq) -> None:

@@ -147,6 +147,14 @@ def _odd_quotes(c: Complaint, mark: str) -> int | None:
     return None
 
 
+def _quote_above(c: Complaint) -> Diagnostic | None:
+    """A double quote that is open on an earlier line makes a later line's quotes the wrong way round."""
+    at = _odd_quotes(c, '"') if c.unexpected else None
+    if at is None or c.document.place(at)[0] >= c.row:
+        return None
+    return c.say("FR018", "a quote is not closed", at, at + 1, "close it on the same line")
+
+
 def _after_quote(c: Complaint) -> Diagnostic | None:
     if not c.unexpected:
         return None
@@ -246,5 +254,5 @@ def _line_up(c: Complaint) -> Diagnostic | None:
 
 
 _READERS: tuple[Callable[[Complaint], Diagnostic | None], ...] = (
-    _deep, _tab, _template, _special, _quote_open, _after_quote, _colon, _simple_key, _bracket, _surplus, _line_up,
+    _deep, _tab, _template, _special, _quote_open, _quote_above, _after_quote, _colon, _simple_key, _bracket, _surplus, _line_up,
 )  # fmt: skip

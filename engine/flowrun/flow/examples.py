@@ -98,8 +98,9 @@ class TestReader:
             r.say("FR031", "'tests' is a list of examples", node, help="- name: …")
             return ()
         tree = tree_of(fields) if fields is not None else None
-        for name in attempted if tree is not None else ():
-            tree.fields.setdefault(name, None)
+        if tree is not None:
+            for name in attempted:
+                tree.fields.setdefault(name, None)
         found = []
         for item in node.items:
             likes = isinstance(item, Map) and item.get("like") is not None

@@ -293,7 +293,7 @@ class Values:
             r.say(
                 "FR131",
                 "no case holds when all conditions fail",
-                r.head(node),
+                r.head(node.items[-1]),
                 help="end with a case that has no 'when': - { value: … }",
             )
             return None
