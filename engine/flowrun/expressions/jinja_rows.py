@@ -44,6 +44,8 @@ def listed(fuel: Fuel, value: Any, what: str) -> list[Any]:
 
 
 def whole_number(value: Any, what: str, most: int) -> int:
+    if type(value) is int and 0 <= value <= most:
+        return value
     found = number(value, what)
     if not 0 <= found <= most or found != int(found):
         raise BadValue(f"{what!r} takes a whole number from 0 to {most:,}, not {show(value)}", code="FR113")

@@ -28,8 +28,8 @@ def item(value: Any, key: Any) -> Any:
 
 
 def _place(value: Any) -> int | None:
-    if value is None:
-        return None
+    if value is None or (type(value) is int and -(2**63) < value < 2**63):
+        return value
     whole = number(value, "[:]")
     if whole != int(whole):
         raise BadValue("a slice takes whole numbers", code="FR113")
