@@ -47,3 +47,26 @@ def test_init_makes_a_project_that_validates_and_passes_its_tests(tmp_path: Path
     done = flowrun("test")
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout
+
+
+def test_a_run_becomes_tests_without_personal_data(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    subprocess.run(
+        [sys.executable, "-m", "flowrun", "demo", "--keep", str(root)], capture_output=True, timeout=120, check=True
+    )
+    flow = root / "flows/xcart-s4hana/orders-to-s4.yaml"
+    before = flow.read_text()
+
+    def flowrun(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flowrun", *words], cwd=root, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    done = flowrun("test", "--record", "1", "--env", "qa")
+    assert done.returncode == 0, done.stderr
+    after = flow.read_text()
+    assert after.startswith(before.rstrip("\n")), "nothing else changed"
+    assert "ann@example.com" not in after[len(before) - 1 :]
+    tested = flowrun("test")
+    assert tested.returncode == 0, tested.stdout
+    assert "recorded 1006 of run 1" in tested.stdout

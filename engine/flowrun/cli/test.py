@@ -12,6 +12,7 @@ from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_diagnostics
 from flowrun.connector import discover
+from flowrun.errors import ProjectError
 from flowrun.flow import check_project
 from flowrun.project import load_project
 from flowrun.testing.flow_tests import TestResult, run_tests
@@ -25,20 +26,24 @@ from flowrun.testing.flow_tests import TestResult, run_tests
     is_flag=True,
     help="Change each condition, default, converter and row: which change would no test notice?",
 )
+@click.option("--record", "run", type=int, help="Turn the records of this run into tests, masked, in their flow file.")
+@click.option("--env", help="With --record: the environment of the run.")
 @click.option("--strict", is_flag=True, help="With --mutate: unnoticed changes fail.")
-def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool) -> int:
+def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run: int | None, env: str | None) -> int:
     """Run the tests written in flow files; touches no network.
 
     PATHS are flow files or folders; without any, all flows of the project. The values are those of environment `test`.
     """
+    if run is not None:
+        return _record(run, env)
     project = load_project(paths[0] if paths and paths[0].exists() else Path.cwd())
     checked = check_project(project, discover(), paths)
     errors = [d for d in checked.diagnostics if d.severity == "error"]
     if errors:
         print_diagnostics(errors, checked.documents, err=True)
         return EXIT_FINDINGS
-    env = project.environment("test" if "test" in project.environments else None).values
-    results = [result for flow in checked.flows for result in run_tests(flow, env)]
+    values = project.environment("test" if "test" in project.environments else None).values
+    results = [result for flow in checked.flows for result in run_tests(flow, values)]
     if form == "json":
         click.echo(json.dumps([_as_json(r) for r in results], indent=2, ensure_ascii=False))
     elif form == "junit":
@@ -51,12 +56,36 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool) -> i
 
         left = 0
         for flow in checked.flows:
-            for survivor in survivors(flow, env):
+            for survivor in survivors(flow, values):
                 left += 1
                 click.echo(f"{survivor.span}: {survivor.change}: no test notices")
         click.echo(f"{left} change{'s' * (left != 1)} that no test notices")
         failed = strict and left > 0
     return EXIT_FINDINGS if failed else EXIT_OK
+
+
+_MOST_RECORDED = 20  # tests that one --record adds; more belong into a file of samples
+
+
+def _record(run: int, env: str | None) -> int:
+    from flowrun.cli.project import open_flow, project_store
+    from flowrun.testing.recording import append_test, recorded
+
+    project, store = project_store(env)
+    try:
+        rows = store.records(run=run, limit=_MOST_RECORDED)
+        if not rows:
+            raise ProjectError(f"run {run} took in no records", help="flowrun runs")
+        _, _, flow, plan = open_flow(rows[0].flow, "test" if "test" in project.environments else None)
+        path = project.root / flow.file
+        text = path.read_text(encoding="utf-8")
+        for row in rows:
+            text = append_test(text, flow.file, recorded(flow, plan, row, store))
+    finally:
+        store.close()
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"added {len(rows)} tests to {flow.file}; read them, they say what the flow does now, right or wrong")
+    return EXIT_OK
 
 
 def _print(results: list[TestResult]) -> None:

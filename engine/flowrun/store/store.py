@@ -232,7 +232,8 @@ class Store:
         """Keep the record with its failure: waiting (``received``, ``in_doubt`` with a due time) or ``dead``."""
         values: dict[str, Any] = {
             "state": state, "queue": queue, "flag": flag, "error_class": failure.error_class,
-            "error_field": failure.field, "error_message": failure.message, "error_help": failure.help, "error_place": failure.place,
+            "error_field": failure.field, "error_message": failure.message, "error_help": failure.help,
+            "error_place": failure.place,
         }  # fmt: skip
         if due is not None:
             values["due"] = due
