@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
@@ -18,24 +20,46 @@ from flowrun.errors import (
     Unavailable,
 )
 
-_LONGEST = 7 * 24 * 3600.0  # seconds
+LONGEST = 7 * 24 * 3600.0  # seconds; who asks for more is asked again after a week
+
+ParseError = Callable[[httpx.Response], ConnectorError | None]
+"""A vendor's own reading of an answer that is no success; None when it says nothing beyond its status."""
+
+
+def classify(
+    found: httpx.Response | httpx.HTTPError, parse_error: ParseError | None = None, *, writing: bool
+) -> ConnectorError:
+    """The error that an answer, or its absence, stands for. ``parse_error`` is asked first."""
+    if isinstance(found, httpx.HTTPError):
+        return from_exception(found, writing=writing)
+    told = parse_error(found) if parse_error is not None else None
+    return told or from_status(found, writing=writing)
 
 
 def retry_after(response: httpx.Response, now: datetime | None = None) -> float | None:
-    """Seconds that Retry-After asks for; None when it is absent or no sense can be made of it."""
+    """Seconds that Retry-After asks for; None when it is absent or no sense can be made of it.
+
+    A date is counted from the answer's own Date, so that neither clock needs to be right.
+    """
     text = response.headers.get("retry-after", "").strip()
     if not text:
         return None
     try:
         secs = float(text)
     except ValueError:
-        try:
-            at = parsedate_to_datetime(text)
-        except ValueError:
+        at = _moment(text)
+        if at is None:
             return None
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        secs = (at - (now or datetime.now(UTC))).total_seconds()
-    return min(max(secs, 0.0), _LONGEST) if secs == secs else None
+        secs = (at - (now or _moment(response.headers.get("date", "")) or datetime.now(UTC))).total_seconds()
+    return min(max(secs, 0.0), LONGEST) if secs == secs else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def from_status(
@@ -53,32 +77,42 @@ def from_status(
     """
     status = response.status_code
     words = message or f"status {status}"
-    facts = {"code": code, "field": field, "status": status, "details": details}
+    facts: dict[str, Any] = {"code": code, "field": field, "status": status, "details": details}
     if status == 429:
         return RateLimited(words, retry_after_secs=retry_after(response), **facts)
-    if status in (401, 407):
-        return AuthFailed(words, **facts)  # type: ignore[arg-type]
-    if status == 403:
-        return AuthFailed(words, **facts)  # type: ignore[arg-type]
+    if status in (401, 403, 407):
+        return AuthFailed(words, **facts)
     if status in (404, 410):
-        return NotFound(words, **facts)  # type: ignore[arg-type]
+        return NotFound(words, **facts)
     if status in (409, 412, 428):
-        return Conflict(words, **facts)  # type: ignore[arg-type]
+        return Conflict(words, **facts)
     if status in (408, 425, 503):
         return Unavailable(words, retry_after_secs=retry_after(response), **facts)
     if status >= 500:
         if writing:
-            return DeliveryUnknown(words, **facts)  # type: ignore[arg-type]
+            return DeliveryUnknown(words, **facts)
         return Unavailable(words, retry_after_secs=retry_after(response), **facts)
     if 300 <= status < 400:
-        return Refused(f"a redirect (status {status}); redirects are not followed", **facts)  # type: ignore[arg-type]
-    return Refused(words, **facts)  # type: ignore[arg-type]
+        return Refused(f"a redirect (status {status}); redirects are not followed", help="check base_url", **facts)
+    return Refused(words, **facts)
 
 
 def from_exception(error: httpx.HTTPError, *, writing: bool) -> ConnectorError:
-    """No answer. Before the request left nothing was done; after it, a write may have been."""
+    """No answer. Before the request left nothing was done; after it, a write may have been.
+
+    Never repeats httpx' own words: they may hold an address with its query.
+    """
     kind = type(error).__name__
     nothing_done = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-    if writing and not isinstance(error, nothing_done):
+    if writing and not isinstance(error, nothing_done) and not _for_a_token(error):
         return DeliveryUnknown(f"no answer ({kind}): the write may have been done")
-    return Unavailable(f"the system cannot be reached ({kind})")
+    what = "the token endpoint" if _for_a_token(error) else "the system"
+    return Unavailable(f"{what} cannot be reached ({kind})")
+
+
+def _for_a_token(error: httpx.HTTPError) -> bool:
+    """The request that failed was for a token, so the write itself never left."""
+    try:
+        return bool(error.request.extensions.get("flowrun.token"))
+    except RuntimeError:  # no request is known
+        return False

@@ -20,7 +20,6 @@ KINDS = {
     "500": "an error page; nothing was done",
     "503": "a maintenance page, with Retry-After; nothing was done",
     "500_after": "done, then an error page",
-    "503_after": "done, then a maintenance page",
     "401": "the credentials are not taken",
     "403": "not allowed",
     "expired_token": "the access token is no longer good; a new one is",

@@ -140,8 +140,8 @@ class Simulator:
     def _spoil(self, kind: str, request: SimRequest, found: SimResponse) -> SimResponse:
         if kind == "stuck" and request.method == "GET":
             return self._firsts.setdefault(request.path, found)
-        if kind in ("500_after", "503_after"):
-            return SimResponse(int(kind[:3]), b"<html>error</html>", dict(_HTML))
+        if kind == "500_after":
+            return SimResponse(500, b"<html>error</html>", dict(_HTML))
         if kind == "garbage_after":
             return SimResponse(200, b'{"d":{"results":[{"a"', dict(_JSON))
         return found
