@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Literal
 
 Severity = Literal["error", "warning", "lint"]
@@ -51,6 +51,11 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     related: tuple[tuple[str, Span], ...] = ()
     fix: Fix | None = field(default=None)
+
+
+def surely(word: str, meant: str) -> bool:
+    """Whether ``meant`` is so near that it may be written in the place of ``word`` without asking."""
+    return SequenceMatcher(None, word.lower(), meant.lower()).ratio() >= 0.8
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

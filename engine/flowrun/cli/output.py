@@ -98,6 +98,8 @@ def _json(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
 
 
 def _sarif(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
+    from urllib.parse import quote
+
     from flowrun import __version__
     from flowrun.codes import CODES
 
@@ -124,7 +126,7 @@ def _sarif(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
                             "locations": [
                                 {
                                     "physicalLocation": {
-                                        "artifactLocation": {"uri": d.span.file},
+                                        "artifactLocation": {"uri": quote(d.span.file)},
                                         "region": {
                                             "startLine": d.span.line,
                                             "startColumn": d.span.column,

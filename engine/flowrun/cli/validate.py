@@ -15,6 +15,8 @@ from flowrun.diagnostics import Diagnostic, Fix
 from flowrun.errors import ProjectError
 from flowrun.project import FILE, find_root, load_project
 
+MOST_FIXES = 10_000  # places; a fix that does not mend would go round for ever
+
 ONCE = {
     "idempotency_key": "exactly once: the target holds the idempotency key",
     "upsert": "exactly once in effect: a repeated write leaves the same object",
@@ -37,9 +39,12 @@ def command(paths: tuple[Path, ...], form: str, fix: bool, strict: bool, no_cach
     root = _root(paths)
     paths = () if all(path.resolve() == root for path in paths) else paths
     findings = _findings(root, paths, no_cache)
-    if fix and (mended := _mend(root, findings.diagnostics)):
-        click.echo(f"mended {mended} place{'s' * (mended != 1)}", err=True)
+    mended = 0
+    while fix and (more := _mend(root, findings.diagnostics)) and mended < MOST_FIXES:
+        mended += more  # a mended place can lay open another
         findings = _findings(root, paths, no_cache)
+    if mended:
+        click.echo(f"mended {mended} place{'s' * (mended != 1)}", err=True)
     if form == "text":
         _print(root, findings)
     else:

@@ -214,6 +214,8 @@ def _simple_key(c: Complaint) -> Diagnostic | None:
 def _bracket(c: Complaint) -> Diagnostic | None:
     if "flow" not in c.context and "',' or" not in c.problem:
         return None
+    if "flow node" in c.context:  # the file ends right after an opening bracket
+        c.since = max(c.text.rfind("[", 0, c.at), c.text.rfind("{", 0, c.at), 0)
     shown = c.text[c.since : c.since + 1]
     if shown not in ("[", "{"):
         return None
@@ -254,5 +256,6 @@ def _line_up(c: Complaint) -> Diagnostic | None:
 
 
 _READERS: tuple[Callable[[Complaint], Diagnostic | None], ...] = (
-    _deep, _tab, _template, _special, _quote_open, _quote_above, _after_quote, _colon, _simple_key, _bracket, _surplus, _line_up,
+    _deep, _tab, _template, _special, _quote_open, _quote_above, _after_quote, _colon, _simple_key, _bracket,
+    _surplus, _line_up,
 )  # fmt: skip

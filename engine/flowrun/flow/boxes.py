@@ -55,6 +55,7 @@ class BoxReader:
                 node,
                 label=f"did you mean '{guess}'?" if guess else "",
                 help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
+                fix=r.rename(node, guess),
             )
             return "", ""
         connector = project.connections[name].connector
@@ -78,6 +79,7 @@ class BoxReader:
                 node,
                 label=f"did you mean '{guess}'?" if guess else "",
                 help="" if guess else f"it has: {', '.join(known)}",
+                fix=r.rename(node, guess),
             )
         return name, info
 
@@ -159,6 +161,7 @@ class BoxReader:
                     f"{shape.name} has nothing named '{name}' to expand",
                     item,
                     label=f"did you mean '{guess}'?" if guess else "",
+                    fix=self.reader.rename(item, guess),
                 )
 
     def _filter(
@@ -177,6 +180,7 @@ class BoxReader:
                     entry.key,
                     label=f"did you mean '{guess}'?" if guess else "",
                     help="" if guess else f"it can by: {', '.join(list(known)[:20])}",
+                    fix=r.rename(entry.key, guess),
                 )
             if isinstance(entry.value, Seq):
                 found[name] = r.texts(entry.value, name)
@@ -235,6 +239,7 @@ class BoxReader:
                     parts["webhook"],
                     label=f"did you mean '{guess}'?" if guess else "",
                     help="" if guess else f"it sends: {', '.join(cls.events) or 'none; use poll'}",
+                    fix=r.rename(parts["webhook"], guess),
                 )
             return Webhook(event)
         name = "poll" if "poll" in parts else "schedule"
@@ -334,6 +339,7 @@ class BoxReader:
                 parts["action"],
                 label=f"did you mean '{guess}'?" if guess else "",
                 help=info.note or f"it can: {', '.join(info.actions) or 'nothing; it is read only'}",
+                fix=r.rename(parts["action"], guess),
             )
         elif info is not None and action:
             once = info.actions[action]

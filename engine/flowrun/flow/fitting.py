@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from flowrun.contract import Field, Shape
-from flowrun.diagnostics import Fix, Span, near
+from flowrun.diagnostics import Fix, Span, near, surely
 from flowrun.flow.model import (
     Case,
     Each,
@@ -114,7 +114,8 @@ class Fitter:
         guess = near(part, shape.fields)
         elsewhere = _where_is(part, self.root, "") if guess is None or guess.lower() != part.lower() else []
         elsewhere = [place for place in elsewhere if place]
-        fix = Fix(one.span.start, one.span.end, guess) if guess and len(one.path) == 1 else None
+        certain = guess is not None and len(one.path) == 1 and surely(part, guess)
+        fix = Fix(one.span.start, one.span.end, guess) if guess and certain else None
         self.reader.say(
             "FR200",
             f"{where or shape.name} has no field '{part}'",

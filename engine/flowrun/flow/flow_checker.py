@@ -184,11 +184,12 @@ class FlowChecker:
     def _names(self, parts: Mapping[str, Node], base: Scope) -> dict[str, Field]:
         """All names of the flow, before any is checked: rules and vars may look at each other."""
         r = self.reader
-        scope = dict(base)
+        scope = {name: field for name, field in base.items() if name != "env"}
         variables = [e.key.text for e in _entries(parts.get("vars"))]
         if variables:
             shape = Shape("vars", {n: Field(n) for n in variables})
             scope["vars"] = r.analyses.field(Field("vars", "object", shape=shape))
+        scope["env"] = base["env"]
         boxes = [parts[box] for box in ("rules", "vars", "source") if box in parts]
         r.unsure = not all(isinstance(box, Map) for box in boxes) or not (base.keys() - {"env"})
         for entry in _entries(parts.get("rules")):

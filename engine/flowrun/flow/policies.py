@@ -88,6 +88,7 @@ class PolicyReader:
                 parts["alert"],
                 label=f"did you mean '{guess}'?" if guess else "",
                 help="" if guess else f"channels: {', '.join(self.alerts) or 'none'}",
+                fix=r.rename(parts["alert"], guess),
             )
         retry = None
         if "retry" in parts:

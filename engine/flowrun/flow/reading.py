@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowrun.contract import Field
-from flowrun.diagnostics import Diagnostic, Fix, Severity, Span, near
+from flowrun.diagnostics import Diagnostic, Fix, Severity, Span, near, surely
 from flowrun.document import Document, Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
 from flowrun.expressions import Analysis, Finding, analyse
@@ -98,8 +98,9 @@ class Reader:
 
     def rename(self, node: Node, to: str | None) -> Fix | None:
         """A certain fix: another word in the place of an unquoted one."""
-        plain = isinstance(node, Scalar) and node.plain
-        return Fix(node.start, node.end, to) if to and plain else None
+        if to is None or not isinstance(node, Scalar) or not node.plain or not surely(node.text, to):
+            return None
+        return Fix(node.start, node.end, to)
 
     # -- containers ------------------------------------------------------------------------------------------------
 
@@ -314,7 +315,8 @@ class Reader:
             return None
         wrong = node.document.text[span.start : span.end]
         right = guess.group(1)
-        return Fix(span.start, span.end, right) if wrong.isidentifier() and right.isidentifier() else None
+        words = wrong.isidentifier() and right.isidentifier()
+        return Fix(span.start, span.end, right) if words and surely(wrong, right) else None
 
 
 def quoted(node: Scalar) -> str:

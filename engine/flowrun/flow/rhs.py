@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowrun.contract import Field
-from flowrun.diagnostics import Fix, near
+from flowrun.diagnostics import Fix, near, surely
 from flowrun.document import Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
 from flowrun.expressions import parse
@@ -354,6 +354,7 @@ class Values:
                 parts["use"],
                 label=f"did you mean '{guess}'?" if guess else "",
                 help="" if guess else f"fragments of this project: {known}",
+                fix=r.rename(parts["use"], guess),
             )
             return None
         if name in self._using:
@@ -394,7 +395,7 @@ class Values:
         name = self.reader.text(node, "lookup")
         if name not in self.lookups:
             guess = near(name, self.lookups)
-            fix = Fix(node.span.start, node.span.end, guess) if guess else None
+            fix = self.reader.rename(node, guess)
             self.reader.say(
                 "FR150",
                 f"no lookup named '{name}'",
@@ -429,7 +430,8 @@ class Values:
             except ExpressionError as error:
                 span = item.document.offset_span(item, error.offset, error.length)
                 guess = error.help.split("'")[1] if error.help.startswith("did you mean") else None
-                fix = Fix(span.start, span.end, guess) if guess and error.code == "FR120" else None
+                certain = guess is not None and error.code == "FR120" and surely(_wrong(item.text, error), guess)
+                fix = Fix(span.start, span.end, guess) if guess and certain else None
                 r.say(error.code, error.message, span, help=error.help, fix=fix)
                 continue
             calls.append(ConverterCall(name, args, item.span))
@@ -563,6 +565,10 @@ def _key(node: Map, name: str) -> Node:
     entry = node.entry(name)
     assert entry is not None
     return entry.key
+
+
+def _wrong(text: str, error: ExpressionError) -> str:
+    return text[error.offset : error.offset + error.length] if error.length else text[error.offset :]
 
 
 def _rename(node: Map, old: str, new: str) -> Fix:

@@ -202,6 +202,7 @@ class LookupReader:
                     f"no connection is named '{connection}'",
                     parts["connection"],
                     label=f"did you mean '{guess}'?" if guess else "",
+                    fix=r.rename(parts["connection"], guess),
                 )
             for word in ("object", "find", "return"):
                 if word not in parts:
@@ -281,6 +282,7 @@ class LookupReader:
                     node,
                     label=f"did you mean '{guess}'?" if guess else "",
                     help="" if guess else f"it has: {', '.join(table.columns)}",
+                    fix=r.rename(node, guess),
                 )
                 good = False
         if not good or not find or not returns:
