@@ -121,7 +121,7 @@ def test_a_refused_order_says_why_in_the_vendors_words(world: World) -> None:
     world.run()
     (row,) = world.store.records(flow=world.flow.name, state="dead")
     assert row.error_class == "rejected"
-    assert "V1/384" in (row.error_message or "")
+    assert "V1/382" in (row.error_message or "")
     assert "ZZ-9" in (row.error_message or "")
     assert row.body is not None
 

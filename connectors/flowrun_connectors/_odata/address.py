@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from flowrun.contract import Shape
 from flowrun.errors import ConnectorError, Refused
@@ -95,7 +95,8 @@ def follow(link: str, root: str, *, drop: Sequence[str] = ()) -> str:
         if at < 0:
             raise ConnectorError("the next page is said to be outside the service")
         path = parts.path[at:]
-    if ".." in path.split("/") or "//" in path[len(root) :]:
+    rest = path[len(root) :]
+    if rest.startswith("/") or "//" in rest or ".." in unquote(unquote(rest)).replace("\\", "/").split("/"):
         raise ConnectorError("the next page is said to be outside the service")
     options = {k: v for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in drop}
     return path + query(options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import quote
@@ -161,7 +161,7 @@ def literal(value: Any, field: Field | None, *, v4: bool) -> str:
         if kind == "datetime":
             return _moment_literal(text, v4)
         if kind == "date":
-            day = date.fromisoformat(text[:10]).isoformat()
+            day = datetime.fromisoformat(text).date().isoformat()  # a moment is asked for by its day
             return day if v4 else f"datetime'{day}T00:00:00'"
         if kind == "time":
             at = time.fromisoformat(text)
