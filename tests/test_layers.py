@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ORDER = """
 diagnostics codes errors values logs contract document project connector expressions lookups flow plan workflow
-store transport tokens alerts drift connections writer runner reconcile templates testing service cli
+store egress transport tokens alerts drift connections writer runner reconcile templates testing service cli
 """.split()
 
 

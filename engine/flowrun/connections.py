@@ -26,7 +26,7 @@ from flowrun.tokens import auth_from_settings
 from flowrun.transport import Limits, build_client
 from flowrun.values import Clock, Secret, decode_json, encode_json
 
-COMMON = ("auth", "limits", "allow_private", "ca_file", "client_cert")
+COMMON = ("auth", "limits", "allow_private", "verify", "client_cert")
 """Settings that every connection has; the engine reads them."""
 
 
@@ -73,11 +73,17 @@ def build(
         auth=auth or auth_from_settings(common.get("auth")),
         limits=limits_of(common.get("limits")),
         allow_private=str(common.get("allow_private", "")).lower() == "true",
-        verify=str(common["ca_file"]) if "ca_file" in common else True,
-        cert=str(common["client_cert"]) if "client_cert" in common else None,
+        verify=_verify(common.get("verify", True), root),
+        cert=str(root / str(common["client_cert"])) if "client_cert" in common else None,
         transport=transport,
     )
     return cls(own, client, now)
+
+
+def _verify(setting: Any, root: Path) -> str | bool:
+    """``verify:`` true, false, or a file of trusted authorities, relative to the project."""
+    word = str(setting).lower()
+    return word == "true" if word in ("true", "false") else str(root / str(setting))
 
 
 def settings_of(cls: Any, name: str, given: Mapping[str, Any]) -> Any:

@@ -1,34 +1,40 @@
-"""The HTTP client a connector is handed: credentials, time limits, budget, size limit, and a guard over where it goes.
+"""The HTTP client a connector is handed: credentials, time limits, budget, size limit, a guard over where it may go.
 
-The guard looks at the address a name resolves to at the moment of connecting, and connects to that very address, so a
-name that changes its mind (DNS rebinding) gains nothing. Redirects are not followed.
+Redirects are not followed: they come back as answers, and a connector reports them.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import logging
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from ipaddress import ip_address
 
-import httpcore
 import httpx
 
-from flowrun.errors import ProjectError
+from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve
+from flowrun.errors import ProjectError, Refused
 
-MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer
+MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, unpacked
+_BLOCK = 64 * 1024
+_TOTAL = 4  # a whole request may take so many times the limit of one step
+_NO_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """rate: requests a second (None: as many as may be). concurrent: at once. timeout: seconds for each step."""
+    """rate: requests a second, evenly spaced (None: as many as may be). concurrent: at once. timeout: seconds without
+    any progress; a whole request may take four times as long. max_answer: bytes of an answer, unpacked."""
 
     rate: float | None = None
     concurrent: int = 8
     timeout: float = 30.0
+    max_answer: int = MAX_ANSWER
 
 
 def build_client(
@@ -37,44 +43,98 @@ def build_client(
     auth: httpx.Auth | None = None,
     limits: Limits | None = None,
     allow_private: bool = False,
-    verify: Any = True,
-    cert: Any = None,
+    verify: str | bool = True,
+    cert: str | None = None,
     transport: httpx.BaseTransport | None = None,
+    resolve: Resolve = resolve,
 ) -> httpx.Client:
-    """A client bound to one origin. Raises ProjectError for an address that is none."""
-    url = httpx.URL(base_url)
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ProjectError(
-            f"base_url is no address of a web service: {url.scheme or '?'}://…", help="https://host/path"
-        )
-    if url.userinfo:
-        raise ProjectError("base_url holds a user and password", help="put them under auth: { basic: … }")
+    """A client bound to one origin.
+
+    verify: a file of trusted authorities beside the known ones; False to trust anybody. cert: our own certificate with
+    its key, one PEM file. transport: stands in for the network. Raises ProjectError for an address or a file that is
+    none.
+    """
+    url = origin_of(base_url)
     limits = limits or Limits()
-    private = allow_private or _is_loopback(url.host)
     if transport is None:
-        inner = httpx.HTTPTransport(verify=verify, cert=cert, limits=httpx.Limits(max_connections=limits.concurrent))
-        inner._pool._network_backend = GuardedBackend(private)  # the only door httpx leaves for choosing the address
-        transport = inner
+        transport = _network(url, limits, allow_private, ssl_context(verify, cert), resolve)
+    _silence()
     return httpx.Client(
         base_url=base_url.rstrip("/") + "/",
         auth=auth,
         timeout=limits.timeout,
         follow_redirects=False,
         transport=Budgeted(transport, limits, url),
-        headers={"user-agent": "flowrun", "accept-encoding": "identity"},
+        headers={"user-agent": "flowrun", "accept-encoding": "gzip, deflate"},
         trust_env=False,
     )
 
 
+def origin_of(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ProjectError(f"base_url is no address: {error}", help="https://host/path") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ProjectError("base_url is no address of a web service", help="https://host/path")
+    if url.userinfo:
+        raise ProjectError("base_url holds a user and password", help="put them under auth: { basic: … }")
+    if url.query:
+        raise ProjectError("base_url holds a query", help="https://host/path; keys go under auth: { api_key: … }")
+    return url
+
+
+def ssl_context(verify: str | bool = True, cert: str | None = None) -> ssl.SSLContext:
+    """Raises ProjectError for files that cannot be used."""
+    context = httpx.create_ssl_context(verify=verify is not False, trust_env=False)
+    for name, load in ((verify, context.load_verify_locations), (cert, context.load_cert_chain)):
+        if isinstance(name, str):
+            try:
+                load(name)
+            except (OSError, ssl.SSLError) as error:
+                raise ProjectError(f"{name} cannot be used: {error.strerror or error}", help="a PEM file") from None
+    return context
+
+
+def _network(
+    url: httpx.URL, limits: Limits, allow_private: bool, context: ssl.SSLContext, resolve: Resolve
+) -> httpx.HTTPTransport:
+    inner = httpx.HTTPTransport(
+        verify=context,
+        http2=url.scheme == "https" and find_spec("h2") is not None,
+        limits=httpx.Limits(max_connections=limits.concurrent, max_keepalive_connections=limits.concurrent),
+        trust_env=False,
+    )
+    reach: Reach = "private" if allow_private else "loopback" if _is_loopback(url.host) else "public"
+    inner._pool._network_backend = GuardedBackend(reach, resolve=resolve)  # the only door httpx leaves for this
+    return inner
+
+
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 
 
+class _Silent(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+
+_silent = _Silent()
+
+
+def _silence() -> None:
+    """The libraries' lines carry whole addresses and headers; no level that anybody sets brings them back."""
+    for name in _NO_LOGS:
+        logger = logging.getLogger(name)
+        if _silent not in logger.filters:
+            logger.addFilter(_silent)
+
+
 class Budgeted(httpx.BaseTransport):
-    """Same origin only, at most so many at once and so many a second, answers of bounded size."""
+    """Same origin only; at most so many at once and so many a second; answers of bounded size, in bounded time."""
 
     def __init__(
         self,
@@ -85,106 +145,162 @@ class Budgeted(httpx.BaseTransport):
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._inner = inner
-        self._origin = (origin.scheme, origin.host, origin.port)
+        self._limits = limits
+        self._origin = _origin(origin)
         self._slots = threading.BoundedSemaphore(limits.concurrent)
-        self._gap = 1.0 / limits.rate if limits.rate else 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
-        self._wait = wait
+        self._pace = Pace(limits.rate, wait)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        token_request = bool(request.extensions.get("flowrun.token"))
-        if not token_request and (url.scheme, url.host, url.port) != self._origin:
-            raise httpx.UnsupportedProtocol(f"{url.host} is not this connection's host")
-        with self._slots:
-            if self._gap:
-                with self._lock:
-                    now = time.monotonic()
-                    at = max(now, self._next)
-                    self._next = at + self._gap
-                if at > now:
-                    self._wait(at - now)
+        """Raises Refused for another origin (an address out of data: a next link, a Location), httpx errors else."""
+        if not request.extensions.get("flowrun.token") and _origin(request.url) != self._origin:
+            raise Refused(f"an address leads to {request.url.host or 'nowhere'}, which is not this connection's host")
+        if not self._slots.acquire(timeout=self._limits.timeout * _TOTAL):
+            raise httpx.PoolTimeout("every slot of this connection is taken", request=request)
+        once = _Once(self._slots.release)
+        try:
+            self._pace.take()
+            deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
             response = self._inner.handle_request(request)
-            if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-                response.close()
-                raise httpx.ReadError("the answer is compressed, which was not asked for")
-            return httpx.Response(
-                response.status_code,
-                headers=response.headers,
-                stream=_Capped(response.stream),
-                extensions=response.extensions,
-            )
+            return _bounded(response, self._limits.max_answer, once)
+        except BaseException:
+            once()
+            raise
+        finally:
+            deadline.at = None
 
     def close(self) -> None:
         self._inner.close()
 
 
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+class Pace:
+    """An even pace: each taker gets the next free moment. rate: a second; None: no pace.
+
+    Evenly, because a burst that empties a minute's allowance leaves the rest of the minute to nobody.
+    """
+
+    def __init__(self, rate: float | None, wait: Callable[[float], None] = time.sleep) -> None:
+        self._gap = 1.0 / rate if rate else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+        self._wait = wait
+
+    def take(self) -> None:
+        if not self._gap:
+            return
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next)
+            self._next = at + self._gap
+        if at > now:
+            self._wait(at - now)
+
+
+class _Once:
+    """Calls a function the first time only: a stream may be closed twice."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            done, self._done = self._done, True
+        if not done:
+            self._call()
+
+
+def _bounded(response: httpx.Response, most: int, done: Callable[[], None]) -> httpx.Response:
+    """The response with its body unpacked here, block by block, where a bomb can be stopped."""
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    headers = response.headers
+    if packed in ("gzip", "x-gzip", "deflate"):
+        kept = [(k, v) for k, v in headers.raw if k.lower() not in (b"content-encoding", b"content-length")]
+        headers = httpx.Headers(kept)
+    elif packed not in ("", "identity"):
+        response.close()
+        raise httpx.DecodingError(f"the answer is packed in a way that was not asked for ({packed[:20]})")
+    stream = _Capped(response.stream, most, done, packed if headers is not response.headers else "", time.monotonic)
+    return httpx.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+
+
 class _Capped(httpx.SyncByteStream):
-    """Stops an answer that grows beyond all sense. Nothing is compressed, so bytes on the wire are bytes in memory."""
+    """Bytes of an answer, unpacked, until it grows beyond its limit or past its deadline."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(
+        self,
+        stream: httpx.SyncByteStream | httpx.AsyncByteStream,
+        most: int,
+        done: Callable[[], None],
+        packed: str,
+        clock: Callable[[], float],
+    ) -> None:
+        assert isinstance(stream, httpx.SyncByteStream)
         self._stream = stream
+        self._most = most
+        self._done = done
+        self._packed = packed
+        self._until = getattr(deadline, "at", None)
+        self._clock = clock
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[bytes]:
         total = 0
-        for chunk in self._stream:
-            total += len(chunk)
-            if total > MAX_ANSWER:
-                raise httpx.ReadError(f"the answer is larger than {MAX_ANSWER} bytes")
+        blocks = _unpacked(self._raw(), self._packed) if self._packed else self._raw()
+        for block in blocks:
+            total += len(block)
+            if total > self._most:
+                raise httpx.ReadError(f"the answer is larger than {self._most} bytes")
+            yield block
+
+    def _raw(self) -> Iterator[bytes]:
+        """The deadline also holds while the body is read, and for a stream that stands in for the network."""
+        chunks = iter(self._stream)
+        while True:
+            if self._until is not None and self._clock() > self._until:
+                raise httpx.ReadTimeout("the whole request took too long")
+            deadline.at = self._until
+            try:
+                chunk = next(chunks, None)
+            finally:
+                deadline.at = None
+            if chunk is None:
+                return
             yield chunk
 
     def close(self) -> None:
-        self._stream.close()
-
-
-class GuardedBackend(httpcore.NetworkBackend):
-    """Resolves once, refuses addresses that nobody may reach, connects to what it resolved."""
-
-    def __init__(self, allow_private: bool, backend: httpcore.NetworkBackend | None = None) -> None:
-        self._allow_private = allow_private
-        self._backend = backend or httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved") from None
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            refuse(address, self._allow_private)
-        return self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        raise httpcore.ConnectError("unix sockets are not reached")
-
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
+            self._stream.close()
+        finally:
+            self._done()
 
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def refuse(address: str, allow_private: bool) -> None:
-    """Raises httpcore.ConnectError for link-local and metadata addresses always, for private ones unless allowed."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip.sixtofour is not None:
-            ip = ip.sixtofour
-    if not ip.is_loopback and (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved):
-        raise httpcore.ConnectError("this address is never reached")
-    if not allow_private and not ip.is_global:
-        raise httpcore.ConnectError("private addresses need allow_private: true on the connection")
+def _unpacked(chunks: Iterator[bytes], packed: str) -> Iterator[bytes]:
+    """gzip (several members too) or deflate, in blocks of bounded size. Raises httpx.DecodingError."""
+    bits = 31 if "gzip" in packed else 15
+    unpacker, started = zlib.decompressobj(bits), False
+    try:
+        for chunk in chunks:
+            block = b""
+            while chunk or len(block) == _BLOCK:  # a full block may leave more inside
+                if unpacker.eof:
+                    unpacker = zlib.decompressobj(bits)
+                try:
+                    block = unpacker.decompress(chunk, _BLOCK)
+                except zlib.error:
+                    if started or bits != 15:
+                        raise
+                    bits = -15  # some servers send bare deflate under this name
+                    unpacker = zlib.decompressobj(bits)
+                    block = unpacker.decompress(chunk, _BLOCK)
+                started = True
+                if block:
+                    yield block
+                chunk = unpacker.unconsumed_tail or (unpacker.unused_data if unpacker.eof else b"")
+        if started and not unpacker.eof:
+            raise zlib.error("cut short")
+    except zlib.error as error:
+        raise httpx.DecodingError(f"the packed answer cannot be read: {error}") from None

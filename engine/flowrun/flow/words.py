@@ -236,6 +236,7 @@ CONNECTION: Box = {
     "limits": Word("How much the system may be asked.", "limits"),
     "allow_private": Word("true: the address may lie in a private network.", "boolean", False, "true"),
     "verify": Word("false: the server's certificate is not checked; or a file of trusted ones.", "setting"),
+    "client_cert": Word("Our own certificate with its key, one PEM file, for systems that ask for one.", "setting"),
 }
 
 AUTH: Mapping[str, Box] = {
@@ -254,6 +255,7 @@ AUTH: Mapping[str, Box] = {
         "client_id": Word("The client's id.", "setting", True, "{ secret: s4_client_id }"),
         "client_secret": Word("The client's secret.", "secret", True, "{ secret: s4_client_secret }"),
         "scope": Word("What is asked for.", "setting"),
+        "send": Word("Where the client's id and secret stand: header (the default) or body.", "text", False, "body"),
     },
 }
 
