@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from decimal import setcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -17,7 +16,6 @@ import msgspec
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.project import open_flow
 from flowrun.cli.records import xref_snapshot
-from flowrun.expressions.numbers import EXACT
 from flowrun.plan import Mapped, Skipped
 from flowrun.testing.flow_tests import describe
 from flowrun.values import decode_json
@@ -70,7 +68,6 @@ def _map_range(
     apply = plan.apply
     encode = msgspec.json.Encoder(decimal_format="number").encode
     problems = Problems()
-    setcontext(EXACT)
     pending: list[bytes] = []
     with path.open("rb") as source:
         for number, line in enumerate(_lines(source, start, end), 1):
