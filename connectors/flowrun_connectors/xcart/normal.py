@@ -1,173 +1,319 @@
-"""X-Cart's own shapes → the one contract that flows see, whatever the profile.
+"""X-Cart's own shapes → the one contract that flows see, whatever the profile; and products back again.
 
-Source: X-Cart 5.5 order, item, surcharge and address resources (fact sheet, section 4).
+Source: X-Cart 5.5 order, item, surcharge, address, profile and product resources (fact sheet, section 4). Fields that a
+store's modules add are handed on under their own names; none of them is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from flowrun.errors import Refused
+from flowrun.errors import ConnectorError
 
 HALF_CENT = Decimal("0.005")
+OWN_FIELDS = {
+    "payment_method": "payment_method_code",
+    "payment_terms": "payment_terms",
+    "sku_group": "sku_group",
+    "unit": "unit",
+    "company": "company",
+    "sap_partner": "sap_partner",
+}
+"""Contract field → how a store's module names it; the last two are custom fields of addresses."""
 
 
-def moment(text: Any) -> str | None:
-    """``2024-06-19T22:54:28+0000`` or ``…+00:00`` → ISO 8601 in UTC with Z."""
-    if not isinstance(text, str) or not text:
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What differs from store to store. states: row id → code. zone: of dates without an offset."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=lambda: OWN_FIELDS)
+    zone: tzinfo = UTC
+
+
+def moment(value: Any, zone: tzinfo = UTC) -> str | None:
+    """``2024-06-19T22:54:28+0000`` or ``…+00:00`` → ISO 8601 in UTC with Z. Raises ConnectorError for no time."""
+    if value is None or value == "":
         return None
-    found = datetime.fromisoformat(text)
-    found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    return found.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    try:
+        found = datetime.fromisoformat(value)
+        found = found if found.tzinfo is not None else found.replace(tzinfo=zone)
+        return found.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    except (TypeError, ValueError, OverflowError):
+        raise ConnectorError(f"the store says '{str(value)[:40]}' where a time belongs") from None
+
+
+def changed(found: Mapping[str, Any], zone: tzinfo = UTC) -> str:
+    """When a row last changed. Raises ConnectorError: without it nothing can be read since."""
+    at = moment(found.get("update_date"), zone) or moment(found.get("create_date"), zone)
+    if at is None:
+        raise ConnectorError(f"row {found.get('id')} has neither update_date nor create_date")
+    return at
+
+
+def _seconds(value: str | None) -> int | None:
+    return int(datetime.fromisoformat(value).timestamp()) if value is not None else None
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def address(found: Mapping[str, Any] | None, states: Mapping[str, str], email: str | None) -> dict[str, Any] | None:
-    """state: the code from the connection's table of state row ids; else the free text of countries without a list."""
-    if not found:
+def _number(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or value is None:
         return None
-    custom = {
-        str(f.get("name", f.get("service_name", ""))).lower(): f.get("value") for f in found.get("custom_fields") or ()
-    }
-    state = found.get("state")
-    return {
-        "firstname": found.get("firstname") or "",
-        "lastname": found.get("lastname") or "",
-        "company": custom.get("company") or "",
-        "street": found.get("street") or "",
-        "city": found.get("city") or "",
-        "zip": found.get("zipcode") or "",
-        "state": states.get(str(state), found.get("state_name") or ""),
-        "country": found.get("country_code") or "",
-        "phone": found.get("phone") or "",
-        "email": email or "",
-    }
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() else None
 
 
-def order(found: Mapping[str, Any], states: Mapping[str, str]) -> dict[str, Any]:
-    """Raises Refused when the parts do not sum up to the total (by more than half a cent)."""
-    surcharges = [s for s in found.get("surcharges") or () if s.get("available", True)]
-    total, subtotal = Decimal(found["total"]), Decimal(found["sub_total"])
-    extra = sum((Decimal(s["value"]) for s in surcharges if not s.get("include")), Decimal(0))
-    if abs(subtotal + extra - total) > HALF_CENT:
-        raise Refused(
-            f"order {found['order_number']}: the parts sum up to {subtotal + extra}, its total is {total}",
-            field="total_amount",
-        )
+def _zero(value: Any) -> Decimal:
+    return _number(value) or Decimal(0)
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, Sequence) else []
+
+
+def _code(value: Any) -> str | None:
+    """Of a status; null and the merchant's own codes are as good as the stock ones."""
+    return _text(value.get("code")) if isinstance(value, Mapping) else None
+
+
+def _rest(found: Mapping[str, Any], known: frozenset[str], made: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module added: neither stock nor ours."""
+    return {k: v for k, v in found.items() if k not in known and k not in made and not k.startswith("@")}
+
+
+# -- orders --------------------------------------------------------------------------------------------------------
+
+_ORDER = frozenset(
+    {
+        "id", "order_number", "total", "sub_total", "currency", "email", "customer_id", "order_profile_id",
+        "create_date", "update_date", "payment_status", "shipping_status", "shipping_id", "shipping_method_name",
+        "notes", "admin_notes", "stock_status", "items", "billing_address", "shipping_address", "surcharges",
+        "tracking_numbers",
+    }
+)  # fmt: skip
+_ITEM = frozenset(
+    {
+        "id", "product_id", "sku", "name", "price", "item_net_price", "discounted_subtotal", "amount",
+        "backordered_amount", "update_date", "surcharges",
+    }
+)  # fmt: skip
+
+
+def order(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    """total_difference: the total less its parts, 0 when they agree to half a cent. A missing address is the other one;
+    with neither both are null."""
+    own = words.own
+    surcharges = [s for s in _rows(found.get("surcharges")) if s.get("available", True)]
+    total, subtotal = _number(found.get("total")), _number(found.get("sub_total"))
     email = found.get("email")
-    billing = address(found.get("billing_address") or found.get("shipping_address"), states, email)
-    shipping = address(found.get("shipping_address") or found.get("billing_address"), states, email)
-    listed = [{"type": "B", **billing}] if billing else []
-    listed += [{"type": "S", **shipping}] if shipping and found.get("shipping_address") else []
-    created = moment(found.get("create_date"))
-    method = next((t.get("name") for t in found.get("payment_transactions") or ()), None)
-    return {
+    first, second = found.get("billing_address"), found.get("shipping_address")
+    billing, shipping = address(first or second, words, email), address(second or first, words, email)
+    listed = [("B", first or second)] if billing else []
+    listed += [("S", second)] if second else []
+    created = moment(found.get("create_date"), words.zone)
+    made = {
         "order_id": str(found["id"]),
-        "order_number": found.get("order_number"),
-        "status": (found.get("payment_status") or {}).get("code"),
-        "shipping_status": (found.get("shipping_status") or {}).get("code"),
+        "order_number": _text(found.get("order_number")),
+        "status": _code(found.get("payment_status")),
+        "shipping_status": _code(found.get("shipping_status")),
         "created_at": created,
-        "updated_at": moment(found.get("update_date")) or created,
-        "date": int(datetime.fromisoformat(str(found["create_date"])).timestamp()),
+        "updated_at": changed(found, words.zone),
+        "date": _seconds(created),
         "customer_id": _text(found.get("customer_id")),
         "email": email,
         "currency": found.get("currency"),
         "subtotal": subtotal,
         "total_amount": total,
-        "payment_method": found.get("payment_method_code") or method,
-        "payment_terms": found.get("payment_terms"),
+        "total_difference": _difference(total, subtotal, surcharges),
+        "payment_method": found.get(own["payment_method"]),
+        "payment_terms": found.get(own["payment_terms"]),
         "notes": found.get("notes") or "",
-        "items": [_item(item) for item in found.get("items") or ()],
+        "items": [_item(item, words) for item in _rows(found.get("items"))],
         "taxes": [_surcharge(s) for s in surcharges if s.get("type") == "tax"],
         "discounts": [_surcharge(s) for s in surcharges if s.get("type") == "discount"],
         "shipping": {
             "method": found.get("shipping_method_name"),
-            "cost": sum((Decimal(s["value"]) for s in surcharges if s.get("type") == "shipping"), Decimal(0)),
+            "cost": sum((_zero(s.get("value")) for s in surcharges if s.get("type") == "shipping"), Decimal(0)),
         },
         "billing": billing,
         "shipping_address": shipping,
-        "addresses": listed,
+        "addresses": [_typed(kind, one, words, email) for kind, one in listed if one],
         "tracking_numbers": [
-            {"id": str(t.get("id")), "number": t.get("value"), "date": moment(t.get("date"))}
-            for t in found.get("tracking_numbers") or ()
+            {"id": _text(t.get("id")), "number": t.get("value"), "date": moment(t.get("date"), words.zone)}
+            for t in _rows(found.get("tracking_numbers"))
         ],
     }
+    return {**made, **_rest(found, _ORDER, made)}
 
 
-def _item(found: Mapping[str, Any]) -> dict[str, Any]:
-    amount, price = found.get("amount") or 0, Decimal(found.get("price") or 0)
-    line = Decimal(found["discounted_subtotal"]) if found.get("discounted_subtotal") is not None else price * amount
-    return {
-        "line_id": str(found.get("id")),
-        "product_id": _text(found.get("product_id")),
+def _difference(
+    total: Decimal | None, subtotal: Decimal | None, surcharges: Sequence[Mapping[str, Any]]
+) -> Decimal | None:
+    """``total = sub_total + Σ value of available, not included surcharges``; floats may be off by a little."""
+    if total is None or subtotal is None:
+        return None
+    extra = sum((_zero(s.get("value")) for s in surcharges if not s.get("include")), Decimal(0))
+    found = total - subtotal - extra
+    return found if abs(found) > HALF_CENT else Decimal(0)
+
+
+def _item(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    amount, price = _number(found.get("amount")), _number(found.get("price"))
+    whole = price * amount if price is not None and amount is not None else None
+    line = _number(found.get("discounted_subtotal"))
+    line = line if line is not None else whole
+    made = {
+        "line_id": _text(found.get("id")),
+        "product_id": _text(found.get("product_id")),  # may point to nothing: deleted products stay in old orders
         "sku": found.get("sku"),
         "name": found.get("name"),
-        "sku_group": found.get("sku_group"),
-        "unit": found.get("unit"),
-        "amount_ordered": amount,
+        "sku_group": found.get(words.own["sku_group"]),
+        "unit": found.get(words.own["unit"]),
+        "amount_ordered": found.get("amount"),
         "price": price,
         "amount": line,
-        "discount": price * amount - line,
+        "discount": whole - line if whole is not None and line is not None else None,
     }
+    return {**made, **_rest(found, _ITEM, made)}
 
 
 def _surcharge(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "code": found.get("code"),
         "name": found.get("name"),
-        "amount": Decimal(found["value"]),
+        "amount": _zero(found.get("value")),
         "included": bool(found.get("include")),
     }
 
 
-def product(found: Mapping[str, Any]) -> dict[str, Any]:
+def payment_method(transactions: Sequence[Mapping[str, Any]]) -> str | None:
+    """The name of the last transaction that succeeded, else of the last one that may, else of the last one."""
+    for wanted in ("S", "PWI", ""):
+        for one in reversed(_rows(transactions)):
+            if one.get("name") and (not wanted or str(one.get("status")) in wanted):
+                return str(one["name"])
+    return None
+
+
+# -- addresses and customers ---------------------------------------------------------------------------------------
+
+
+def address(found: Any, words: Words, email: Any) -> dict[str, Any] | None:
+    """state: the code of its row in the connection's table, else the free text of countries without such a list."""
+    if not isinstance(found, Mapping) or not found:
+        return None
+    state = words.states.get(str(found.get("state")))
+    return {
+        "firstname": found.get("firstname") or "",
+        "lastname": found.get("lastname") or "",
+        "company": _custom(found, words.own["company"]) or "",
+        "street": found.get("street") or "",
+        "city": found.get("city") or "",
+        "zip": found.get("zipcode") or "",
+        "state": state if state is not None else found.get("state_name") or "",
+        "country": found.get("country_code") or "",
+        "phone": found.get("phone") or "",
+        "email": email or "",
+    }
+
+
+def _typed(kind: str, found: Mapping[str, Any], words: Words, email: Any) -> dict[str, Any]:
+    made = address(found, words, email) or {}
+    return {"type": kind, **made, "sap_partner": _custom(found, words.own["sap_partner"])}
+
+
+def _custom(found: Mapping[str, Any], name: str) -> Any:
+    for one in _rows(found.get("custom_fields")):
+        if str(one.get("name", "")).lower() == name.lower():
+            return one.get("value")
+    return None
+
+
+def customer(found: Mapping[str, Any], addresses: Sequence[Mapping[str, Any]] | None, words: Words) -> dict[str, Any]:
+    """addresses: None when they were not asked for; then there are no names either, they stand only there."""
+    email = found.get("login")
+    made = {
+        "customer_id": str(found["id"]),
+        "email": email,
+        "enabled": found.get("status") == "E",
+        "language": found.get("language"),
+        "created_at": moment(found.get("create_date"), words.zone),
+    }
+    if addresses is None:
+        return made
+    listed = [_typed("B" if one.get("is_billing") else "S", one, words, email) for one in _rows(addresses)]
+    main = next((one for one in listed if one["type"] == "B"), listed[0] if listed else {})
+    return {
+        **made,
+        "firstname": main.get("firstname", ""),
+        "lastname": main.get("lastname", ""),
+        "addresses": listed,
+    }
+
+
+# -- products ------------------------------------------------------------------------------------------------------
+
+
+def product(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
     return {
         "product_id": found["id"],
         "sku": found.get("sku"),
         "name": found.get("name"),
-        "price": Decimal(found.get("price") or 0),
+        "price": _number(found.get("price")),
         "quantity": found.get("amount"),
-        "enabled": bool(found.get("enabled")),
-        "weight": Decimal(found.get("weight") or 0),
-        "created_at": moment(found.get("create_date")),
-        "updated_at": moment(found.get("update_date")),
+        "enabled": found.get("enabled"),
+        "weight": _number(found.get("weight")),
+        "created_at": moment(found.get("create_date"), words.zone),
+        "updated_at": moment(found.get("update_date"), words.zone),
     }
 
 
-_OUTPUT_ONLY = ("id", "create_date", "update_date", "images", "@id", "@type", "@context")
+_OUTPUT_ONLY = frozenset({"id", "create_date", "update_date", "images"})
+_NAMED = ("product_class", "tax_class")
 
 
 def product_input(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What was read, as the body of a PUT: what a PUT leaves out goes back to its default (stock to 1000)."""
-    body = {name: value for name, value in found.items() if name not in _OUTPUT_ONLY}
-    for name in ("product_class", "tax_class"):
-        if isinstance(body.get(name), Mapping):
-            body[name] = body[name].get("name")
-    if isinstance(body.get("memberships"), list):
-        body["memberships"] = [m.get("name") if isinstance(m, Mapping) else m for m in body["memberships"]]
-    body.setdefault("meta_description_type", "A")  # it is not in the output; A is what a PUT would reset it to
+    """What was read, as the body of a PUT: whatever a PUT leaves out goes back to its default (stock to 1000).
+
+    Classes and memberships are read as objects and written as names. Lists and objects of modules have no known way
+    back and are left out.
+    """
+    body: dict[str, Any] = {}
+    for name, value in found.items():
+        if name in _OUTPUT_ONLY or name.startswith("@"):
+            continue
+        if name in _NAMED:
+            body[name] = value.get("name") if isinstance(value, Mapping) else value
+        elif name == "memberships":
+            body[name] = [m.get("name") if isinstance(m, Mapping) else m for m in value or ()]
+        elif not isinstance(value, Mapping | list):
+            body[name] = value
+    body.setdefault("meta_description_type", meta_description_type(found))
     return body
 
 
-def customer(found: Mapping[str, Any], states: Mapping[str, str]) -> dict[str, Any]:
-    addresses = found.get("addresses") or ()
-    email = found.get("login")
-    listed = []
-    for one in addresses:
-        made = address(one, states, email)
-        if made:
-            listed.append({"type": "B" if one.get("is_billing") else "S", **made})
-    return {
-        "customer_id": str(found["id"] if "id" in found else found["profile_id"]),
-        "email": email,
-        "enabled": found.get("status") == "E",
-        "language": found.get("language"),
-        "created_at": moment(found.get("create_date")),
-        "addresses": listed,
-    }
+def meta_description_type(found: Mapping[str, Any]) -> str:
+    """C (written by the merchant) or A (made by X-Cart from the description): it is not in the output, and a PUT
+    without it resets it to A. A text that the description does not begin with was written by somebody."""
+    text = _words(found.get("meta_description"))
+    if not text:
+        return "A"
+    sources = (_words(found.get("brief_description")), _words(found.get("description")))
+    return "A" if any(source.startswith(text.rstrip(".…")) for source in sources) else "C"
+
+
+def _words(value: Any) -> str:
+    """Text without tags and double spaces."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", str(value or ""))).split())

@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
-import copy
+import random
 import re
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+import httpx
 
 from flowrun.connector import Secret
 from flowrun.testing.simulator import SimRequest, SimResponse, Simulator, json_response
 from flowrun.values import decode_json, encode_json
-from flowrun_connectors.xcart.shapes import PAYMENT, SHIPPING
+from flowrun_connectors.xcart import simulator_data as data
 from flowrun_connectors.xcart.webhooks import sign
 
 KEY, READ_ONLY_KEY, WEBHOOK_SECRET = "sim-xcart-key", "sim-xcart-read-key", "sim-xcart-webhook-secret"
-_DEFAULTS = {"amount": 1000, "enabled": True, "price": 0, "weight": 0, "taxable": True, "inventory_traceable": True}
-_STATUS_NAMES = {"Q": "Awaiting payment", "P": "Paid", "N": "New", "S": "Shipped", "D": "Delivered", "R": "Refunded"}
+Row = data.Row
+Webhook = tuple[dict[str, str], bytes]
 
 
 class XCartSimulator(Simulator):
-    """Python helpers place orders and change the store; everything else goes over HTTP."""
+    """Python helpers place orders and change the store; everything else goes over HTTP.
+
+    compat: the module with ``/api/v2`` is installed. read_only: the connection is given the read-only key.
+    forbid: every request is answered 403. custom_statuses: the merchant's own codes. moves, deletes: order ids; after
+    each page of orders the next of them changes (and so moves to page 1), or goes. largest_page: what itemsPerPage is
+    capped at. sorts: False ignores ``order[…]``. tracking_moves_update_date: a new tracking number counts as a change
+    of the order (it does not in a real store). writes: order or product id → PUTs that changed it.
+    """
 
     name: ClassVar[str] = "xcart"
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self.orders: dict[int, dict[str, Any]] = {}
-        self.products: dict[int, dict[str, Any]] = {}
-        self.profiles: dict[int, dict[str, Any]] = {}
+        self.orders: dict[int, Row] = {}
+        self.products: dict[int, Row] = {}
+        self.profiles: dict[int, Row] = {}
+        self.addresses: dict[int, list[Row]] = {}
+        self.transactions: dict[int, list[Row]] = {}
         self.custom_statuses: list[str] = []
+        self.compat = True
+        self.read_only = False
+        self.forbid = False
+        self.sorts = True
+        self.largest_page = 100
+        self.tracking_moves_update_date = False
+        self.moves: list[int] = []
+        self.deletes: list[int] = []
+        self.writes: dict[int, int] = {}
         self._ids = 1000
 
     def connection_settings(self) -> dict[str, Any]:
-        return {"base_url": self.base_url, "api_key": KEY, "webhook_secret": WEBHOOK_SECRET}
+        key = READ_ONLY_KEY if self.read_only else KEY
+        return {"base_url": self.base_url, "api_key": key, "webhook_secret": WEBHOOK_SECRET}
 
     def dump(self) -> Any:
         return {
-            "orders": list(self.orders.values()), "products": list(self.products.values()), "profiles": list(self.profiles.values()),
-            "ids": self._ids, "custom_statuses": self.custom_statuses,
+            "orders": list(self.orders.values()), "products": list(self.products.values()),
+            "profiles": list(self.profiles.values()), "addresses": [[k, v] for k, v in self.addresses.items()],
+            "transactions": [[k, v] for k, v in self.transactions.items()], "ids": self._ids,
+            "custom_statuses": self.custom_statuses,
         }  # fmt: skip
 
     def load(self, state: Any) -> None:
@@ -47,6 +70,8 @@ class XCartSimulator(Simulator):
             self.orders = {o["id"]: o for o in state["orders"]}
             self.products = {p["id"]: p for p in state["products"]}
             self.profiles = {p["id"]: p for p in state["profiles"]}
+            self.addresses = dict(state.get("addresses", ()))
+            self.transactions = dict(state.get("transactions", ()))
             self._ids, self.custom_statuses = state["ids"], state["custom_statuses"]
 
     # -- changing the store ----------------------------------------------------------------------------------------
@@ -56,16 +81,32 @@ class XCartSimulator(Simulator):
         return self._ids
 
     def _moment(self, at: datetime | None = None) -> str:
-        return (at or self.now()).strftime("%Y-%m-%dT%H:%M:%S+0000")
+        return (at or self.now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
 
-    def add_product(self, sku: str, name: str, price: str, quantity: int = 0) -> int:
-        number = self._id()
-        self.products[number] = {
-            **_DEFAULTS, "id": number, "sku": sku, "name": name, "price": Decimal(price), "amount": quantity, "description": "",
-            "create_date": self._moment(), "update_date": self._moment(), "images": [], "memberships": [],
-            "product_class": None, "tax_class": None,
-        }  # fmt: skip
-        return number
+    def add_product(self, sku: str, name: str, price: str, quantity: int = 0, **more: Any) -> int:
+        """more: fields of the product as a PUT takes them."""
+        with self.lock:
+            row = self._id()
+            when = self._moment()
+            self.products[row] = {
+                **data.PRODUCT_DEFAULTS, "sku": sku, "name": name, "price": data.number(price), "amount": quantity, **more,
+                "id": row, "create_date": when, "update_date": when, "images": [],
+            }  # fmt: skip
+            return row
+
+    def add_customer(
+        self, email: str, firstname: str, lastname: str, *, country: str = "US", at: datetime | None = None, **more: Any
+    ) -> int:
+        """more: fields of the profile, such as ``access_level``."""
+        with self.lock:
+            row = self._id()
+            self.profiles[row] = {
+                "id": row, "login": email, "access_level": 0, "create_date": self._moment(at), "first_login_date": None,
+                "last_login_date": None, "status": "E", "status_comment": "", "referer": "", "language": "en",
+                "membership_id": None, "pending_membership_id": None, "force_change_password": False, "role_ids": [], **more,
+            }  # fmt: skip
+            self.addresses[row] = [data.address(self._id, firstname=firstname, lastname=lastname, country=country)]
+            return row
 
     def place_order(
         self,
@@ -76,218 +117,312 @@ class XCartSimulator(Simulator):
         currency: str = "USD",
         shipping: str = "5.00",
         tax: str = "0",
+        tax_included: bool = False,
         discount: str = "0",
         status: str = "P",
         payment_method: str = "CC",
         names: tuple[str, str] = ("Ann", "Lee"),
+        company: str = "",
+        email: str = "ann@example.com",
+        addresses: Literal["both", "billing", "shipping", "none"] = "both",
         at: datetime | None = None,
         order_id: int | None = None,
+        **more: Any,
     ) -> int:
-        """lines: (sku, name, quantity, price). Returns the order's id."""
-        number = order_id if order_id is not None else self._id()
-        items: list[dict[str, Any]] = [
-            {
-                "id": self._id(), "product_id": None, "sku": sku, "name": name, "price": Decimal(price), "item_net_price": Decimal(price),
-                "discounted_subtotal": Decimal(price) * quantity, "amount": quantity, "backordered_amount": 0, "surcharges": [],
-                "sku_group": sku.split("-")[0].upper(),
-            }
-            for sku, name, quantity, price in lines
-        ]  # fmt: skip
-        subtotal = sum((item["discounted_subtotal"] for item in items), Decimal(0))
-        surcharges: list[dict[str, Any]] = []
-        for kind, code, title, value in (
-            ("shipping", "SHIPPING", "Shipping cost", Decimal(shipping)), ("tax", "TAX", "Sales tax", Decimal(tax)),
-            ("discount", "DISCOUNT", "Discount", -Decimal(discount)),
-        ):  # fmt: skip
-            if value:
-                surcharges.append(
-                    {
-                        "id": self._id(),
-                        "type": kind,
-                        "code": code,
-                        "name": title,
-                        "include": False,
-                        "available": True,
-                        "value": value,
-                        "weight": 0,
-                    }
-                )
-        place = {
-            "id": self._id(), "is_billing": True, "is_shipping": True, "type": "R", "title": "", "firstname": names[0], "lastname": names[1],
-            "phone": "+1 555 0100", "street": "1 Main St", "zipcode": "94105", "city": "San Francisco", "country_code": country,
-            "state": 184, "state_name": "", "custom_fields": [],
+        """lines: (sku, name, quantity, price). more: fields of the order as they are sent. Returns the order's id."""
+        given = {
+            "customer_id": customer_id, "country": country, "currency": currency, "shipping": shipping, "tax": tax,
+            "tax_included": tax_included, "discount": discount, "status": status, "payment_method": payment_method,
+            "names": names, "company": company, "email": email, "addresses": addresses,
         }  # fmt: skip
-        when = self._moment(at)
-        self.orders[number] = {
-            "id": number, "order_number": f"{number:08d}", "total": subtotal + sum((s["value"] for s in surcharges), Decimal(0)),
-            "sub_total": subtotal, "currency": currency, "email": "ann@example.com", "customer_id": customer_id, "order_profile_id": 93,
-            "create_date": when, "update_date": when, "payment_status": _status(status), "shipping_status": _status("N"), "shipping_id": 3,
-            "shipping_method_name": "Ground", "notes": "", "admin_notes": "", "stock_status": "in_stock", "items": items,
-            "shipping_address": place, "billing_address": {**place, "id": self._id()}, "surcharges": surcharges, "tracking_numbers": [],
-            "payment_method_code": payment_method,
-        }  # fmt: skip
-        return number
+        with self.lock:
+            row = order_id if order_id is not None else self._id()
+            when = self._moment(at)
+            made = data.order(self._id, lines, when, given)
+            self.orders[row] = {"id": row, "order_number": f"{row:08d}", **made, **more}
+            state = "S" if status in ("P", "PP") else "I"
+            paid = data.transaction(self._id, payment_method, Decimal(made["total"]), currency, when, state)
+            self.transactions[row] = [paid]
+            return row
 
-    def webhook(
-        self, number: int, *, event: str = "Order Placed", secret: str = WEBHOOK_SECRET, id_: str = ""
-    ) -> tuple[dict[str, str], bytes]:
+    def touch(self, row: int, at: datetime | None = None, **values: Any) -> None:
+        """Change an order: it becomes the newest of all, unless ``at`` says when."""
+        with self.lock:
+            newest = max(_time(o["update_date"]) for o in self.orders.values()) + timedelta(seconds=1)
+            self.orders[row].update(values, update_date=self._moment(at or max(newest, self.now())))
+
+    # -- webhooks (compat) -----------------------------------------------------------------------------------------
+
+    def webhook(self, row: int, *, event: str = "Order Placed", secret: str = WEBHOOK_SECRET, id_: str = "") -> Webhook:
         """Headers and body as a compat store would send them."""
-        order = self.orders[number]
+        order = self.orders[row]
         items = [
             {"sku": i["sku"], "name": i["name"], "price": i["price"], "quantity": i["amount"]} for i in order["items"]
         ]
-        body = encode_json(
-            {
-                "event": event,
-                "orderid": number,
-                "customerid": order["customer_id"],
-                "total_amount": order["total"],
-                "items": items,
-            }
-        )
+        said = {"event": event, "orderid": row, "customerid": order["customer_id"], "total_amount": order["total"]}
+        body = encode_json({**said, "items": items})
         stamp = str(int(self.now().timestamp()))
-        id_ = id_ or f"evt-{number}"
+        id_ = id_ or f"evt-{event.split()[-1].lower()}-{row}"
+        signature = sign(Secret(secret), id_, stamp, body)
         return {
-            "x-webhook-id": id_,
-            "x-webhook-timestamp": stamp,
-            "x-webhook-signature": sign(Secret(secret), id_, stamp, body),
-        }, body
+            "content-type": "application/json", "x-webhook-id": id_, "x-webhook-timestamp": stamp,
+            "x-webhook-signature": signature,
+        }, body  # fmt: skip
+
+    def webhooks(
+        self,
+        rows: Sequence[int],
+        *,
+        copies: int = 1,
+        shuffled: bool = False,
+        forged: int = 0,
+        seed: int = 0,
+        **more: Any,
+    ) -> list[Webhook]:
+        """One webhook an order, each ``copies`` times under one id, plus ``forged`` ones signed with another secret."""
+        chance = random.Random(seed)
+        found = [self.webhook(row, **more) for row in rows for _ in range(copies)]
+        found += [self.webhook(chance.choice(rows), secret="somebody-else", id_=f"forged-{n}") for n in range(forged)]
+        if shuffled:
+            chance.shuffle(found)
+        return found
+
+    def send_webhooks(self, url: str, rows: Sequence[int], **more: Any) -> list[int]:
+        """Post ``webhooks(rows, …)`` to ``url``; the statuses of the answers, in the order sent."""
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            return [
+                client.post(url, content=body, headers=head).status_code for head, body in self.webhooks(rows, **more)
+            ]
 
     # -- answering -------------------------------------------------------------------------------------------------
 
     def handle(self, request: SimRequest) -> SimResponse:
         key = request.headers.get("x-auth-token")
         if key is None:
-            return json_response({"code": 401, "message": "JWT Token not found"}, 401)
+            return _json({"code": 401, "message": "JWT Token not found"}, 401)
         if key not in (KEY, READ_ONLY_KEY):
-            return json_response({"message": "Invalid token"}, 401)
-        if request.method != "GET" and key == READ_ONLY_KEY:
-            return json_response({"message": "Access Denied."}, 403)
-        for pattern, method, handler in _ROUTES:
+            return _json({"message": "Invalid token"}, 401)
+        if self.forbid or (request.method != "GET" and key == READ_ONLY_KEY):
+            return _json({"message": "Access Denied."}, 403)
+        known = False
+        for pattern, method, name in _ROUTES:
             found = re.fullmatch(pattern, request.path)
-            if found and request.method == method:
-                answer: SimResponse = getattr(self, handler)(request, *(int(g) for g in found.groups() if g.isdigit()))
-                return answer
-        return SimResponse(404, b"<html>not found</html>", {"content-type": "text/html"})
+            if found is None or (pattern.startswith("/api/v2") and not self.compat):
+                continue
+            known = True
+            if request.method == method:
+                if method != "GET" and "json" not in request.headers.get("content-type", ""):
+                    return _problem(request, 415, 'The content-type "" is not supported.')
+                handler: Callable[..., SimResponse] = getattr(self, name)
+                return handler(request, *found.groups())
+        if known:
+            return _problem(request, 405, f'No route found for "{request.method} {request.path}": Method Not Allowed')
+        return SimResponse(404, b"<html><h1>Page not found</h1></html>", {"content-type": "text/html; charset=utf-8"})
 
-    def _list(self, request: SimRequest, rows: list[dict[str, Any]]) -> SimResponse:
-        size = min(max(int(request.query.get("itemsPerPage", "30")), 1), 100)
-        page = max(int(request.query.get("page", "1")), 1)
-        part = rows[(page - 1) * size : page * size]
-        if "ld+json" in request.headers.get("accept", ""):
-            return json_response({"@type": "hydra:Collection", "hydra:totalItems": len(rows), "hydra:member": part})
-        return json_response(part)
+    def _list(self, request: SimRequest, rows: list[Row], shown: Callable[[Row], Row] | None = None) -> SimResponse:
+        try:
+            size = min(max(int(request.query.get("itemsPerPage", "30")), 1), self.largest_page)
+            page = int(request.query.get("page", "1"))
+        except ValueError:
+            return _problem(request, 400, "Page should be an integer")
+        if page < 1:
+            return _problem(request, 400, "Page should not be less than 1")
+        part = [shown(row) if shown else row for row in rows[(page - 1) * size : page * size]]
+        if "ld+json" not in request.headers.get("accept", ""):
+            return _json(part)
+        linked = {"@id": request.path, "@type": "hydra:Collection", "hydra:totalItems": len(rows), "hydra:member": part}
+        return _json(linked, linked=True)
 
     def _orders(self, request: SimRequest) -> SimResponse:
         rows = list(self.orders.values())
         for param, name in (("paymentStatus.code", "payment_status"), ("shippingStatus.code", "shipping_status")):
             if param in request.query:
                 rows = [o for o in rows if (o[name] or {}).get("code") == request.query[param]]
-        order = request.query.get("order[lastRenewDate]")
-        if order:
-            rows.sort(key=lambda o: (o["update_date"], o["id"]), reverse=order == "desc")
-        return self._list(request, rows)
+        if "profile.login" in request.query:
+            rows = [o for o in rows if request.query["profile.login"] in o["email"]]
+        rows = _between(rows, request.query, "date")
+        for param, name in (("order[lastRenewDate]", "update_date"), ("order[date]", "create_date")):
+            if param in request.query and self.sorts:
+                rows.sort(key=lambda o: (_time(o[name]), o["id"]), reverse=request.query[param] == "desc")
+        answer = self._list(request, rows, self._shown)
+        if self.moves:
+            self.touch(self.moves.pop(0))
+        if self.deletes:
+            del self.orders[self.deletes.pop(0)]
+        return answer
 
-    def _order(self, request: SimRequest, number: int) -> SimResponse:
-        if number not in self.orders:
-            return _problem(404, "Not Found")
-        return json_response(self.orders[number])
+    def _shown(self, order: Row) -> Row:
+        if self.compat:
+            return order
+        items = [{k: v for k, v in i.items() if k not in data.MODULE_ITEM_FIELDS} for i in order["items"]]
+        return {**{k: v for k, v in order.items() if k not in data.MODULE_FIELDS}, "items": items}
 
-    def _put_payment(self, request: SimRequest, number: int) -> SimResponse:
-        return self._put_status(request, number, "payment_status", PAYMENT)
+    def _order(self, request: SimRequest, row: str) -> SimResponse:
+        order = self.orders.get(int(row))
+        return _json(self._shown(order)) if order else _problem(request, 404, "Not Found")
 
-    def _put_shipping(self, request: SimRequest, number: int) -> SimResponse:
-        return self._put_status(request, number, "shipping_status", SHIPPING)
+    def _by_number(self, request: SimRequest, wanted: str) -> SimResponse:
+        order = next((o for o in self.orders.values() if o["order_number"] == wanted), None)
+        return _json(self._shown(order)) if order else _problem(request, 404, "Not Found")
 
-    def _put_status(self, request: SimRequest, number: int, name: str, known: Sequence[str]) -> SimResponse:
+    def _transactions(self, request: SimRequest, row: str) -> SimResponse:
+        return self._list(request, self.transactions.get(int(row), []))
+
+    def _status(self, request: SimRequest, row: str, name: str) -> SimResponse:
+        order = self.orders.get(int(row))
+        return _json(order[name]) if order else _problem(request, 404, "Not Found")
+
+    def _put_status(self, request: SimRequest, row: str, name: str) -> SimResponse:
         body = _body(request)
-        if number not in self.orders:
-            return _problem(400, f"Order with ID {number} not found")
-        code = body.get("code") if isinstance(body, dict) else None
-        if code not in (*known, *self.custom_statuses):
-            return _problem(400, f"Status code '{code}' is wrong")
-        self._change(number, {name: _status(str(code))})
-        return json_response(_status(str(code)))
+        if not isinstance(body, dict):
+            return _problem(request, 400, "Syntax error")
+        if int(row) not in self.orders:
+            return _problem(request, 400, f"Order with ID {row} not found")
+        made = self._status_of(name, body.get("code"))
+        if made is None:
+            return _problem(request, 400, f"Status code '{body.get('code')}' is wrong")
+        self._write(int(row), {name: made})
+        return _json(made)
 
-    def _change(self, number: int, values: dict[str, Any]) -> None:
-        order = self.orders[number]
-        order.update(values)
-        order["update_date"] = self._moment()
-        order["writes"] = order.get("writes", 0) + 1
+    def _status_of(self, name: str, code: Any) -> Row | None:
+        known = data.PAYMENT if name == "payment_status" else data.SHIPPING
+        return data.status(code, known) if code in (*known, *self.custom_statuses) else None
 
-    def _put_compat(self, request: SimRequest, number: int) -> SimResponse:
+    def _write(self, row: int, values: Mapping[str, Any], *, moves: bool = True) -> None:
+        self.writes[row] = self.writes.get(row, 0) + 1
+        self.orders[row].update(values)
+        if moves:
+            self.orders[row]["update_date"] = self._moment()
+
+    def _put_compat(self, request: SimRequest, row: str) -> SimResponse:
+        """The module: statuses, a tracking number with its carrier, numbers of SAP documents. All or nothing."""
         body = _body(request)
-        if number not in self.orders:
-            return _problem(404, "Not Found")
+        order = self.orders.get(int(row))
+        if order is None:
+            return _problem(request, 404, "Not Found")
         if not isinstance(body, dict) or not body:
-            return _problem(400, "Syntax error")
-        change: dict[str, Any] = {}
-        for name, known in (("payment_status", PAYMENT), ("shipping_status", SHIPPING)):
+            return _problem(request, 400, "Syntax error")
+        change: Row = {name: body[name] for name in ("carrier", "sap_invoice", "sap_order") if name in body}
+        for name in ("payment_status", "shipping_status"):
             if name in body:
-                if body[name] not in (*known, *self.custom_statuses):
-                    return _problem(400, f"Status code '{body[name]}' is wrong")
-                change[name] = _status(body[name])
-        for name in ("carrier", "sap_invoice", "sap_order"):
-            if name in body:
-                change[name] = body[name]
-        if "tracking_number" in body:
-            listed = self.orders[number]["tracking_numbers"]
-            if body["tracking_number"] not in [t["value"] for t in listed]:
-                listed.append({"id": self._id(), "date": self._moment(), "value": body["tracking_number"]})
-        self._change(number, change)
-        return json_response({"id": number})
+                made = self._status_of(name, body[name])
+                if made is None:
+                    return _problem(request, 400, f"Status code '{body[name]}' is wrong")
+                change[name] = made
+        moves = bool(change) or self.tracking_moves_update_date
+        wanted = body.get("tracking_number")
+        if wanted and wanted not in [t["value"] for t in order["tracking_numbers"]]:
+            added = {"id": self._id(), "date": self._moment(), "value": wanted}
+            change["tracking_numbers"] = [*order["tracking_numbers"], added]
+        self._write(int(row), change, moves=moves)
+        return _json({"id": int(row)})
 
     def _products(self, request: SimRequest) -> SimResponse:
-        return self._list(request, list(self.products.values()))
+        return self._list(request, list(self.products.values()), data.product_output)
 
-    def _product(self, request: SimRequest, number: int) -> SimResponse:
-        return json_response(self.products[number]) if number in self.products else _problem(404, "Not Found")
+    def _product(self, request: SimRequest, row: str) -> SimResponse:
+        found = self.products.get(int(row))
+        return _json(data.product_output(found)) if found else _problem(request, 404, "Not Found")
 
-    def _put_product(self, request: SimRequest, number: int) -> SimResponse:
+    def _put_product(self, request: SimRequest, row: str) -> SimResponse:
+        """A PUT replaces: what it leaves out goes back to its default."""
+        before = self.products.get(int(row))
+        if before is None:
+            return _problem(request, 404, "Not Found")
+        return self._save_product(request, int(row), before) or _json(data.product_output(self.products[int(row)]))
+
+    def _post_product(self, request: SimRequest) -> SimResponse:
+        row = self._id()
+        before = {"id": row, "create_date": self._moment(), "images": []}
+        refused = self._save_product(request, row, before)
+        return refused or _json(data.product_output(self.products[row]), 201)
+
+    def _save_product(self, request: SimRequest, row: int, before: Row) -> SimResponse | None:
         body = _body(request)
-        if number not in self.products:
-            return _problem(404, "Not Found")
         if not isinstance(body, dict):
-            return _problem(400, "Syntax error")
-        for name in ("sku", "name"):
-            if not body.get(name):
-                return _violation(name, "This value should not be blank.")
-        if len(str(body["sku"])) > 32:
-            return _violation("sku", "This value is too long. It should have 32 characters or less.")
-        if any(p["sku"] == body["sku"] and p["id"] != number for p in self.products.values()):
-            return _violation("sku", "This SKU is used by another product.")
-        if not isinstance(body.get("amount", 0), int) or isinstance(body.get("amount", 0), bool):
-            return _problem(400, 'The type of the "amount" attribute must be "int".')
-        kept = {name: self.products[number][name] for name in ("id", "create_date", "images")}
-        # A PUT replaces: what it leaves out goes back to its default.
-        self.products[number] = {**_DEFAULTS, **copy.deepcopy(body), **kept, "update_date": self._moment()}
-        return json_response(self.products[number])
+            return _problem(request, 400, "Syntax error")
+        for name, given in body.items():
+            if name in data.PRODUCT_DEFAULTS and not _fits(given, data.PRODUCT_DEFAULTS[name]):
+                return _problem(request, 400, f'The type of the "{name}" attribute must be another one.')
+        made = {
+            **data.PRODUCT_DEFAULTS,
+            **{k: body[k] for k in body if k in data.PRODUCT_DEFAULTS},
+        }
+        for name, most in (("sku", 32), ("name", 255)):
+            if not made[name]:
+                return _violation(request, name, "This value should not be blank.")
+            if len(made[name]) > most:
+                return _violation(request, name, f"This value is too long. It should have {most} characters or less.")
+        for name in ("price", "amount", "weight"):
+            if made[name] < 0:
+                return _violation(request, name, "This value should be either positive or zero.")
+        if any(p["sku"] == made["sku"] and p["id"] != row for p in self.products.values()):
+            return _violation(request, "sku", "This value is already used.")
+        kept = {name: before[name] for name in ("id", "create_date", "images")}
+        self.products[row] = {**made, **kept, "update_date": self._moment()}
+        self.writes[row] = self.writes.get(row, 0) + 1
+        return None
 
     def _profiles(self, request: SimRequest) -> SimResponse:
         wanted = request.query.get("login", "")
-        return self._list(request, [p for p in self.profiles.values() if wanted in p["login"]])
+        rows = [p for p in self.profiles.values() if wanted in p["login"]]
+        return self._list(request, _between(rows, request.query, "added"))
 
-    def _profile(self, request: SimRequest, number: int) -> SimResponse:
-        return json_response(self.profiles[number]) if number in self.profiles else _problem(404, "Not Found")
+    def _profile(self, request: SimRequest, row: str) -> SimResponse:
+        found = self.profiles.get(int(row))
+        return _json(found) if found else _problem(request, 404, "Not Found")
+
+    def _addresses(self, request: SimRequest, row: str) -> SimResponse:
+        return self._list(request, self.addresses.get(int(row), []))
 
 
 _ROUTES = (
     (r"/api/orders", "GET", "_orders"),
     (r"/api/orders/(\d+)", "GET", "_order"),
-    (r"/api/orders/(\d+)/payment_status", "PUT", "_put_payment"),
-    (r"/api/orders/(\d+)/shipping_status", "PUT", "_put_shipping"),
+    (r"/api/orders/by_number/([^/]+)", "GET", "_by_number"),
+    (r"/api/orders/(\d+)/payment_transactions", "GET", "_transactions"),
+    (r"/api/orders/(\d+)/(payment_status|shipping_status)", "GET", "_status"),
+    (r"/api/orders/(\d+)/(payment_status|shipping_status)", "PUT", "_put_status"),
     (r"/api/v2/orders/(\d+)/status", "PUT", "_put_compat"),
     (r"/api/products", "GET", "_products"),
+    (r"/api/products", "POST", "_post_product"),
     (r"/api/products/(\d+)", "GET", "_product"),
     (r"/api/products/(\d+)", "PUT", "_put_product"),
     (r"/api/profiles", "GET", "_profiles"),
     (r"/api/profiles/(\d+)", "GET", "_profile"),
+    (r"/api/profiles/(\d+)/addresses", "GET", "_addresses"),
 )
 
 
-def _status(code: str) -> dict[str, Any]:
-    name = _STATUS_NAMES.get(code, code)
-    return {"id": sum(code.encode()) % 97, "code": code, "name": name, "customer_name": name}
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _between(rows: list[Row], query: Mapping[str, str], name: str) -> list[Row]:
+    """``NAME[after]`` and its kin on the creation date. A value that is no date is ignored in silence."""
+    tests: dict[str, Callable[[datetime, datetime], bool]] = {
+        "after": lambda a, b: a >= b, "strictly_after": lambda a, b: a > b,
+        "before": lambda a, b: a <= b, "strictly_before": lambda a, b: a < b,
+    }  # fmt: skip
+    for word, holds in tests.items():
+        try:
+            limit = datetime.fromisoformat(query.get(f"{name}[{word}]", ""))
+        except ValueError:
+            continue
+        limit = limit if limit.tzinfo is not None else limit.replace(tzinfo=UTC)
+        rows = [row for row in rows if holds(_time(row["create_date"]), limit)]
+    return rows
+
+
+def _fits(given: Any, default: Any) -> bool:
+    """The types of the product's input: whole numbers, numbers, switches, texts (null where the default is null)."""
+    if default is None:
+        return given is None or isinstance(given, str)
+    if isinstance(default, bool):
+        return isinstance(given, bool)
+    if isinstance(default, int):
+        return isinstance(given, int if default == 1000 else int | Decimal) and not isinstance(given, bool)
+    return isinstance(given, type(default)) and (not isinstance(given, list) or all(isinstance(g, str) for g in given))
 
 
 def _body(request: SimRequest) -> Any:
@@ -297,15 +432,34 @@ def _body(request: SimRequest) -> Any:
         return None
 
 
-def _problem(status: int, detail: str) -> SimResponse:
-    return json_response(
-        {"type": "https://tools.ietf.org/html/rfc2616#section-10", "title": "An error occurred", "detail": detail},
-        status,
-    )
+def _json(value: Any, status: int = 200, *, linked: bool = False) -> SimResponse:
+    answer = json_response(value, status)
+    answer.headers["content-type"] = f"application/{'ld+json' if linked else 'json'}; charset=utf-8"
+    return answer
 
 
-def _violation(path: str, message: str) -> SimResponse:
-    return json_response(
-        {"@type": "ConstraintViolationList", "hydra:description": f"{path}: {message}", "detail": f"{path}: {message}",
-         "violations": [{"propertyPath": path, "message": message}]}, 422,
-    )  # fmt: skip
+def _linked(request: SimRequest) -> bool:
+    return "ld+json" in request.headers.get("accept", "")
+
+
+def _problem(request: SimRequest, status: int, detail: str) -> SimResponse:
+    title = "An error occurred"
+    if _linked(request):
+        error = {
+            "@context": "/api/contexts/Error",
+            "@type": "hydra:Error",
+            "hydra:title": title,
+            "hydra:description": detail,
+        }
+        return _json(error, status, linked=True)
+    return _json({"type": "https://tools.ietf.org/html/rfc2616#section-10", "title": title, "detail": detail}, status)
+
+
+def _violation(request: SimRequest, path: str, message: str) -> SimResponse:
+    title, words = "An error occurred", f"{path}: {message}"
+    violations = [{"propertyPath": path, "message": message, "code": "c1051bb4-d103-4f74-8988-acbcafc7fdc3"}]
+    if _linked(request):
+        error = {"@type": "ConstraintViolationList", "hydra:title": title, "hydra:description": words}
+        return _json({**error, "violations": violations}, 422, linked=True)
+    kind = "https://tools.ietf.org/html/rfc2616#section-10"
+    return _json({"type": kind, "title": title, "detail": words, "violations": violations}, 422)
