@@ -34,10 +34,6 @@ class Snapshot:
     closed: bool = False
     tables: dict[str, dict[Key, Any]] = field(default_factory=dict)
 
-    @property
-    def replaced(self) -> bool:
-        return bool(self.tables)
-
     def table(self, lookup: str, rows: Mapping[Key, Any]) -> Mapping[Key, Any]:
         return self.tables.get(lookup, rows)
 

@@ -50,14 +50,15 @@ class exact_numbers:
 
 
 @lru_cache(maxsize=8192)
-def _plain(text: str) -> Decimal | None:
+def spelled(text: str) -> Decimal | None:
+    """The number a short text spells; remembered, since amounts repeat."""
     return Decimal(text) if _PLAIN.fullmatch(text) else None
 
 
 def plain_decimal(text: str) -> Decimal | None:
     """The number a text spells in plain digits (``-12.50``), else None. No exponent, no blanks, no thousands marks."""
     if len(text) <= 40:
-        return _plain(text)
+        return spelled(text)
     if len(text) > DIGITS_MAX:
         if text.strip("+-.0123456789") == "":
             raise OverBudget(f"budget_exceeded: a number of more than {DIGITS_MAX} digits")
@@ -75,7 +76,7 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
     if type(value) is int and -(2**63) < value < 2**63:
         return value
     if type(value) is str:
-        found = _plain(value) if len(value) <= 40 else plain_decimal(value)
+        found = spelled(value) if len(value) <= 40 else plain_decimal(value)
         if found is not None:
             return found
         help = "join text with ~" if what == "+" else "use `as: decimal` on the field, or compare with =="

@@ -6,6 +6,7 @@ happen; the line's place (span and target path) tells the field, at no cost per 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,10 +31,14 @@ from flowrun.flow.model import (
     Lookup,
     Nested,
     OnMiss,
+    Origin,
     Value,
 )
 from flowrun.lookups import MISS
 
+_BRACES = re.compile(
+    r"\{%.*%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL
+)  # greedy over statements: what stands inside may be left out
 ABSENT: Final[Any] = type("Absent", (), {"__repr__": lambda self: "ABSENT", "__slots__": ()})()
 Names = Mapping[str, str]
 Path = tuple[str, ...]
@@ -172,8 +177,52 @@ class ValueEmitter:
             return self.local(f"{self.fn(ABSENT, 'absent')} if {listed} is None else {listed}"), False
         found = self._origin(origin, names, path, contract)
         v = self.local(found)  # a name of its own: the value read may be shared, this one is changed
+        if value.default is None and not value.optional and not value.null_send:
+            return self._required(value, v, names, path, contract, raw)
         self._convert(value, v, names, path)
         return self._finish(value, v, names, path, contract, raw)
+
+    def _required(
+        self, value: Value, v: str, names: Names, path: Path, contract: Field | None, raw: bool
+    ) -> tuple[str, bool]:
+        """The straight way of a value that must be there: each test fails at once, so nothing is tested twice."""
+        missing = f"{self.fn(no_value)}({self.fn(_said(value))})"
+        if not _never_blank(value.origin):
+            with self.code.block(f"if {f'{v} is None' if value.keep_blank else self._blank(v)}:"):
+                self.code.line(missing)
+        if value.lookup is not None:
+            self._lookup(self.lookups[value.lookup], v, names, path)
+            with self.code.block(f"if {f'{v} is None' if value.keep_blank else self._blank(v)}:"):
+                self.code.line(missing)
+        keeps = True
+        for call in value.converters:
+            self._call(call.name, call.args, v)
+            keeps = (
+                call.name in _KEEPS_TEXT
+                or CONVERTERS[call.name].gives in _NEVER_BLANK
+                or (CONVERTERS[call.name].gives is None and keeps)
+            )
+        if not keeps and not value.keep_blank:
+            with self.code.block(f"if {self._blank(v)}:"):
+                self.code.line(missing)
+        if not raw:
+            fitted = self._fitted(value, v, contract)
+            if fitted:
+                self.code.line(f"{v} = {fitted}")
+        return v, True
+
+    def _fitted(self, value: Value, v: str, contract: Field | None) -> str:
+        """The contract step as an expression; "" when there is nothing to do."""
+        fit = fitter(contract, self.text_numbers)
+        if fit is None or (fit is canonical and not _dated(value)):
+            return ""
+        call = f"{self.fn(fit, 'fit')}({v})"
+        if fit is canonical:
+            return f"{v} if type({v}) is str else {call}"
+        if contract is not None and contract.type == "text" and not contract.enum:
+            room = f" and len({v}) <= {contract.max_length}" if contract.max_length is not None else ""
+            return f"{v} if type({v}) is str{room} else {call}"
+        return call
 
     def _constant(self, constant: Any, contract: Field | None, raw: bool) -> str:
         if constant is not None and not raw:
@@ -279,6 +328,7 @@ class ValueEmitter:
                         self.code.line("continue")
                 if counter:
                     self.code.line(f"{counter} += 1")
+                    self.code.remember(counter, (), counter, "number")
                 made = self.object(origin.map, inner, (*path, f"@{rows}"))
                 self.code.line(f"{rows}.append({made})")
         if origin.at_least:
@@ -324,9 +374,11 @@ class ValueEmitter:
 
     def _call(self, name: str, args: tuple[str, ...], v: str) -> None:
         before = self.local(v, "before") if self.code.explain else v
-        fast = _INLINE.get((name, len(args)))
+        fast = _INLINE.get(name)
         call = f"{self.fn(converter(name, args), name)}({v})"
-        self.code.line(f"{v} = {fast.format(v=v, call=call)}" if fast else f"{v} = {call}")
+        self.code.line(
+            f"{v} = {fast.format(v=v, call=call, arg=int(args[0]) if args else 0)}" if fast else f"{v} = {call}"
+        )
         self.trace(f"converted({' '.join((name, *args))!r}, {before}, {v})")
 
     def _lookup(self, lookup: Lookup, v: str, names: Names, path: Path) -> None:
@@ -342,7 +394,7 @@ class ValueEmitter:
                 self.code.line(f"{key} = {self.fn(_normal(lookup.trim, lookup.ignore_case), 'normal')}({key})")
             table = self.fn(rows, "table")
             named = f"look.table({self.code.bind(lookup.name)}, {table})"
-            self.code.line(f"{v} = ({named} if look.replaced else {table}).get({key}, {self.fn(MISS, 'miss')})")
+            self.code.line(f"{v} = ({named} if look.tables else {table}).get({key}, {self.fn(MISS, 'miss')})")
         else:
             self.code.line(f"{v} = look.get({self.code.bind(lookup.name)}, {key})")
         self.trace(f"looked_up({self.fn(lookup, 'lookup')}, {key}, {v})")
@@ -366,13 +418,7 @@ class ValueEmitter:
         self, value: Value, v: str, names: Names, path: Path, contract: Field | None, raw: bool
     ) -> tuple[str, bool]:
         """What no value means; else the contract's type."""
-        fit = None if raw else fitter(contract, self.text_numbers)
-        fitted = f"{self.fn(fit, 'fit')}({v})" if fit else ""
-        if fit is canonical and not _dated(value):
-            fitted = ""
-        if fitted and contract is not None and contract.type == "text" and not contract.enum:
-            room = f" and len({v}) <= {contract.max_length}" if contract.max_length is not None else ""
-            fitted = f"{v} if type({v}) is str{room} else {fitted}"
+        fitted = "" if raw else self._fitted(value, v, contract)
         sure = True
         with self.code.block(f"if {v} is None:"):
             if value.default is not None:
@@ -404,10 +450,16 @@ class ValueEmitter:
 _TEXTUAL = CONVERTERS["trim"]
 _NEVER_BLANK = ("decimal", "integer", "boolean", "date", "datetime", "time", "list")
 _INLINE = {
-    ("trim", 0): "{v}.strip() if type({v}) is str else {call}",
-    ("upper", 0): "{v}.upper() if type({v}) is str else {call}",
-    ("lower", 0): "{v}.lower() if type({v}) is str else {call}",
+    "trim": "{v}.strip() if type({v}) is str else {call}",
+    "upper": "{v}.upper() if type({v}) is str else {call}",
+    "lower": "{v}.lower() if type({v}) is str else {call}",
+    "truncate": "{v} if type({v}) is str and len({v}) <= {arg} else {call}",
+    "pad": "{v}.rjust({arg}, '0') if type({v}) is str else {call}",
 }
+"""The usual case of a converter without a call; ``{arg}`` is its checked first argument, a whole number."""
+
+_KEEPS_TEXT = ("upper", "lower", "pad", "alpha", "trim", "hash", "json", "text")
+"""Converters that never make blank text of text that is not blank."""
 
 
 def _tree(fields: FieldMap) -> list[tuple[str, FieldMapping | FieldMap]]:
@@ -433,10 +485,19 @@ def _said(value: Value) -> str:
 
 
 def _dated(value: Value) -> bool:
-    """Whether a date object may stand here that must become text."""
-    if any(call.name in ("date", "datetime", "time") for call in value.converters):
-        return True
-    return isinstance(value.origin, First | Expr)
+    """Whether a date may stand here that must become text: from a converter, or read from a variable."""
+    if value.converters:
+        return CONVERTERS[value.converters[-1].name].gives in ("date", "datetime", "time", None)
+    if value.lookup is not None:
+        return False
+    if isinstance(value.origin, Expr):
+        return value.origin.language != "template" and "vars" in value.origin.text
+    return isinstance(value.origin, First)
+
+
+def _never_blank(origin: Origin) -> bool:
+    """A template with words of its own around its expressions."""
+    return isinstance(origin, Expr) and origin.language == "template" and bool(_BRACES.sub("", origin.text).strip())
 
 
 def _raise(error: Exception) -> Any:

@@ -21,8 +21,8 @@ class Identity:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+@dataclass(slots=True)
+class Mapped:  # not frozen: one is made per record, and a frozen dataclass takes three times as long to make
     """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run."""
 
     body: dict[str, Any]
