@@ -110,6 +110,9 @@ def _build(document: Document) -> None:
                     end = start + len(text[start:end].rstrip())
                 elif hashes and end in hashes and not style:
                     document.problems.append(_hash(document, end))
+                if style == '"' and _CONTROL.search(value):
+                    message = "the value holds a character that no text has, written as an escape"
+                    raise _stop(document, "FR002", message, start, end)
                 if len(value) > MAX_SCALAR:
                     message = f"a value of {len(value):,} characters; {MAX_SCALAR:,} are the most"
                     raise _stop(document, "FR001", message, start, start + 1)

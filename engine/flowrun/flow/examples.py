@@ -116,7 +116,7 @@ class TestReader:
     def _test(self, item: Node, parts: Mapping[str, Node]) -> FlowTest | None:
         r = self.reader
         name = r.text(parts.get("name"), "name")
-        if name in self.given:
+        if name and name in self.given:
             r.say("FR180", f"two tests are named '{name}'", parts["name"], help="choose another name")
         given = r.plain(parts["given"]) if "given" in parts else {}
         if not isinstance(given, dict):
@@ -131,7 +131,8 @@ class TestReader:
                 r.say("FR181", f"no test above is named '{like}'", parts["like"], label=label, fix=fix)
                 return None
             given = merge(self.given[like], given)
-        self.given[name] = given
+        if name:
+            self.given[name] = given
         if self.record and self.record not in given:
             if "given" in parts and isinstance(parts["given"], Map):
                 for entry in parts["given"].entries:

@@ -563,8 +563,7 @@ class Values:
 
 def _key(node: Map, name: str) -> Node:
     entry = node.entry(name)
-    assert entry is not None
-    return entry.key
+    return entry.key if entry is not None else node  # a misspelt key stood for it
 
 
 def _wrong(text: str, error: ExpressionError) -> str:

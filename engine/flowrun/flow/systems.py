@@ -70,8 +70,11 @@ class Systems:
     def file(self, folder: str, connection: str, name: str) -> Path | None:
         """A file of the project by names that a flow gives; None when it is not there or lies elsewhere."""
         base = (self.project.root / folder).resolve()
-        path = (base / connection / name).resolve()
-        return path if path.is_relative_to(base) and path.is_file() else None
+        try:
+            path = (base / connection / name).resolve()
+            return path if path.is_relative_to(base) and path.is_file() else None
+        except OSError:  # a name that no file can have
+            return None
 
     def _own(self, connection: str, object: str) -> Shape | None:
         cls = self.connector(connection)

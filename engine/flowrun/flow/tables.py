@@ -51,7 +51,7 @@ class Tables:
         """Of the file's bytes, so that a flow's hash changes with its tables; b"" when it cannot be read."""
         if name not in self._digests:
             path = (self.root / name).resolve()
-            good = path.is_relative_to(self.root.resolve()) and path.is_file()
+            good = isinstance(self._read.get(name), Table)
             self._digests[name] = hashlib.sha256(path.read_bytes()).digest() if good else b""
         return self._digests[name]
 
@@ -59,10 +59,14 @@ class Tables:
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root.resolve()):
             return f"'{name}' lies outside the project"
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:
+            return f"'{name}' cannot be read: {error.strerror}"
+        if not there:
             folder = path.parent
-            there = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
-            guess = near(path.name, there)
+            others = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
+            guess = near(path.name, others)
             return f"there is no file '{name}'" + (f"; did you mean '{guess}'?" if guess else "")
         if path.stat().st_size > MAX_BYTES:
             return f"'{name}' is larger than {MAX_BYTES:,} bytes; use an xref or a live lookup"
