@@ -62,6 +62,7 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
             skip = max(0, skip - top)
             continue
         count, place = 0, _Place(way.stamp, anchor, skip)
+        links = PageGuard()  # of its own: where pages overlap, the end of one may well be the start of the next
         while True:
             fresh = set()
             new = []
@@ -77,8 +78,8 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
                 yield new
             if not page.link:
                 break
-            page = way.follow(guard.token(page.link))
-            records = guard.page(list(page.records))
+            page = way.follow(links.token(page.link))
+            records = links.page(list(page.records))
         if count < top:
             return
         anchor, skip = place.next()
@@ -104,7 +105,7 @@ class _Place:
         self._last = at
 
     def next(self) -> tuple[str | None, int]:
-        if self._last is None or self._last == self._anchor or self._same == self._count == 0:
+        if self._last is None or self._last == self._anchor:
             return self._anchor, self._skip + self._count - 1
         return self._last, self._same - 1
 

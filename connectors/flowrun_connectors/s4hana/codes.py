@@ -29,8 +29,8 @@ LOCKED = frozenset({"VL/045", "V1/042", "M3/023", "M3/024", "M3/897", "MC/601"})
 
 _LOCK_WORDS = (" is currently being processed by ", " is locked by ", " is blocked by user ")
 
-_MESSAGE = re.compile(r"[A-Z0-9_]{2,20}/\d{3}")
-"""``VP/196``: message class and number, so a business message, whatever status it came with."""
+_MESSAGE = re.compile(r"(?!SY/)[A-Z0-9_]{2,20}/\d{3}")
+"""``VP/196``: message class and number, so a business message, whatever status it came with. SY is the system's own."""
 
 _FLOW = "the flow does not fit this release: compare with flowrun connections pull-contract"
 _MASTER_DATA = "extend the master data in S/4HANA, then replay"
