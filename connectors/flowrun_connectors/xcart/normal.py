@@ -83,14 +83,19 @@ def _rows(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, Sequence) else []
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _code(value: Any) -> str | None:
     """Of a status; null and the merchant's own codes are as good as the stock ones."""
-    return _text(value.get("code")) if isinstance(value, Mapping) else None
+    return _text(_object(value).get("code"))
 
 
-def _rest(found: Mapping[str, Any], known: frozenset[str], made: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module added: neither stock nor ours."""
-    return {k: v for k, v in found.items() if k not in known and k not in made and not k.startswith("@")}
+def _rest(found: Mapping[str, Any], stock: frozenset[str], made: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    """What a module added and nobody has named: neither stock nor ours."""
+    known = {*stock, *made, *words.own.values()}
+    return {name: value for name, value in found.items() if name not in known and not name.startswith("@")}
 
 
 # -- orders --------------------------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ def order(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
     surcharges = [s for s in _rows(found.get("surcharges")) if s.get("available", True)]
     total, subtotal = _number(found.get("total")), _number(found.get("sub_total"))
     email = found.get("email")
-    first, second = found.get("billing_address"), found.get("shipping_address")
+    first, second = _object(found.get("billing_address")), _object(found.get("shipping_address"))
     billing, shipping = address(first or second, words, email), address(second or first, words, email)
     listed = [("B", first or second)] if billing else []
     listed += [("S", second)] if second else []
@@ -155,7 +160,7 @@ def order(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
             for t in _rows(found.get("tracking_numbers"))
         ],
     }
-    return {**made, **_rest(found, _ORDER, made)}
+    return {**made, **_rest(found, _ORDER, made, words)}
 
 
 def _difference(
@@ -186,7 +191,7 @@ def _item(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
         "amount": line,
         "discount": whole - line if whole is not None and line is not None else None,
     }
-    return {**made, **_rest(found, _ITEM, made)}
+    return {**made, **_rest(found, _ITEM, made, words)}
 
 
 def _surcharge(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,9 +215,9 @@ def payment_method(transactions: Sequence[Mapping[str, Any]]) -> str | None:
 # -- addresses and customers ---------------------------------------------------------------------------------------
 
 
-def address(found: Any, words: Words, email: Any) -> dict[str, Any] | None:
+def address(found: Mapping[str, Any], words: Words, email: Any) -> dict[str, Any] | None:
     """state: the code of its row in the connection's table, else the free text of countries without such a list."""
-    if not isinstance(found, Mapping) or not found:
+    if not found:
         return None
     state = words.states.get(str(found.get("state")))
     return {

@@ -239,7 +239,7 @@ class XCartSimulator(Simulator):
             if param in request.query:
                 rows = [o for o in rows if (o[name] or {}).get("code") == request.query[param]]
         if "profile.login" in request.query:
-            rows = [o for o in rows if request.query["profile.login"] in o["email"]]
+            rows = [o for o in rows if request.query["profile.login"].lower() in o["email"].lower()]
         rows = _between(rows, request.query, "date")
         for param, name in (("order[lastRenewDate]", "update_date"), ("order[date]", "create_date")):
             if param in request.query and self.sorts:
@@ -364,8 +364,8 @@ class XCartSimulator(Simulator):
         return None
 
     def _profiles(self, request: SimRequest) -> SimResponse:
-        wanted = request.query.get("login", "")
-        rows = [p for p in self.profiles.values() if wanted in p["login"]]
+        wanted = request.query.get("login", "").lower()
+        rows = [p for p in self.profiles.values() if wanted in p["login"].lower()]
         return self._list(request, _between(rows, request.query, "added"))
 
     def _profile(self, request: SimRequest, row: str) -> SimResponse:
