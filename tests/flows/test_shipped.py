@@ -10,7 +10,9 @@ import jsonschema
 import pytest
 
 from flowrun.connector import discover
+from flowrun.document import load
 from flowrun.flow import check_project
+from flowrun.flow.reading import Reader
 from flowrun.flow.schema import flow_schema
 from flowrun.project import load_project
 from flowrun.testing.flow_tests import run_tests
@@ -42,7 +44,8 @@ def test_shipped_flows_have_no_finding_and_pass_their_tests(project: Path) -> No
 def test_shipped_flows_fit_the_schema_and_name_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=../../.flowrun/flow.schema.json")
-    jsonschema.validate(Reader(load(text, path.name)).plain(load(text, path.name).root), flow_schema())
+    document = load(text, path.name)
+    jsonschema.validate(Reader(document).plain(document.root), flow_schema())
 
 
 @pytest.mark.parametrize("file", ["README.md"])
