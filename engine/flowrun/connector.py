@@ -9,10 +9,12 @@ Everything static (what it can do, which fields exist) is asked of the class, of
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from flowrun.contract import Shape
@@ -251,18 +253,57 @@ Registry = Mapping[str, type[Connector]]
 GROUP = "flowrun.connectors"
 
 
+def installed() -> dict[str, str]:
+    """Connector name → ``module:Class``, from the entry points of every installed distribution.
+
+    Reads the ``entry_points.txt`` files itself, as ``importlib.metadata`` takes longer to import than the rest of a
+    short command; that is asked only where the path holds something else than folders.
+    """
+    found: dict[str, str] = {}
+    for folder in dict.fromkeys(sys.path):
+        if folder.endswith((".zip", ".egg", ".whl")) and os.path.isfile(folder):  # noqa: PTH113 - start-up
+            from importlib.metadata import entry_points
+
+            return {point.name: point.value for point in entry_points(group=GROUP)}
+        try:
+            entries = [e.path for e in os.scandir(folder or ".") if e.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        for path in sorted(entries):
+            try:
+                with open(os.path.join(path, "entry_points.txt"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+                    text = file.read()
+            except OSError:
+                continue
+            for name, value in _points(text):
+                found.setdefault(name, value)
+    return found
+
+
+def _points(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line.strip("[]").strip()
+        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            yield name.strip(), value.split("[")[0].strip()
+
+
 class LazyRegistry(Mapping[str, type[Connector]]):
     """Connectors registered by entry point; a class is imported when it is first asked for."""
 
     def __init__(self) -> None:
-        self._points = {point.name: point for point in entry_points(group=GROUP)}
+        self._points = installed()
         self._loaded: dict[str, type[Connector]] = {}
 
     def __getitem__(self, name: str) -> type[Connector]:
         if name not in self._loaded:
+            module, _, attribute = self._points[name].partition(":")
             try:
-                self._loaded[name] = self._points[name].load()
-            except ImportError as error:
+                self._loaded[name] = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
                 raise ProjectError(
                     f"connector '{name}' could not be loaded: {error}", help="install the extra it needs"
                 ) from error
@@ -308,5 +349,6 @@ __all__ = [
     "Target",
     "Verdict",
     "discover",
+    "installed",
     "setting",
 ]

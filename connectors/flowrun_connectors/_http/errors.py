@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
@@ -22,7 +21,7 @@ from flowrun.errors import (
 
 LONGEST = 7 * 24 * 3600.0  # seconds; who asks for more is asked again after a week
 
-ParseError = Callable[[httpx.Response], ConnectorError | None]
+ParseError: TypeAlias = "Callable[[httpx.Response], ConnectorError | None]"  # a text, so that httpx is not loaded yet
 """A vendor's own reading of an answer that is no success; None when it says nothing beyond its status."""
 
 
@@ -55,6 +54,8 @@ def retry_after(response: httpx.Response, now: datetime | None = None) -> float 
 
 
 def _moment(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # brings the mail package along, which few calls need
+
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError):

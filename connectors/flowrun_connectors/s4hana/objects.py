@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from flowrun.connector import ObjectInfo
@@ -125,5 +125,5 @@ SERVICES: dict[str, Service] = {
 @lru_cache(maxsize=64)
 def shape(name: str) -> Shape:
     """The shipped contract of an object."""
-    text = files("flowrun_connectors.s4hana").joinpath("contracts", f"{name}.json").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "contracts" / f"{name}.json").read_text(encoding="utf-8")
     return Shape.from_json(json.loads(text))

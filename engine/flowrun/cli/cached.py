@@ -105,12 +105,11 @@ class Cache:
 
 def _code() -> Iterable[str]:
     """Path, size and time of every file of flowrun and of the packages that connectors come from."""
-    from importlib.metadata import entry_points
     from importlib.util import find_spec
 
-    from flowrun.connector import GROUP
+    from flowrun.connector import installed
 
-    packages = {"flowrun", *(point.module.split(".")[0] for point in entry_points(group=GROUP))}
+    packages = {"flowrun", *(place.split(".")[0].split(":")[0] for place in installed().values())}
     for package in sorted(packages):
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec is not None else ():

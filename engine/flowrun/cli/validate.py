@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,9 +71,12 @@ def _findings(root: Path, paths: tuple[Path, ...], no_cache: bool) -> Findings:
     if kept is not None:
         return kept
     lazily("httpx")
-    from flowrun.connector import discover
-    from flowrun.flow import check_project  # a third of the start-up, which an unchanged project does without
-
+    gc.disable()  # importing makes much and leaves no garbage
+    try:
+        from flowrun.connector import discover
+        from flowrun.flow import check_project  # a third of the start-up, which an unchanged project does without
+    finally:
+        gc.enable()
     checked = check_project(load_project(root), discover(), paths)
     said = []
     for flow in checked.flows:
