@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from flowrun.errors import AuthFailed, ConnectorError, ProjectError, Unavailable
+from flowrun.errors import AuthFailed, ConnectorError, ProjectError, RateLimited, Unavailable
 from flowrun.values import Secret, decode_json
 
 EARLY = 0.1  # share of a token's life at whose end it is renewed before it ends
@@ -209,5 +209,9 @@ class ClientCredentials(httpx.Auth):
                 status=status,
                 help="check client_id, client_secret, scope and token_url",
             )
+        wait = response.headers.get("retry-after", "")
+        secs_to_wait = float(wait) if wait.isascii() and wait.isdigit() and len(wait) < 8 else None
+        if status == 429:
+            raise RateLimited("the token endpoint is asked too often", status=status, retry_after_secs=secs_to_wait)
         what = "an answer without a token" if status == 200 else f"status {status}"
-        raise Unavailable(f"the token endpoint gave {what}", status=status)
+        raise Unavailable(f"the token endpoint gave {what}", status=status, retry_after_secs=secs_to_wait)

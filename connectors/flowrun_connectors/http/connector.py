@@ -1,31 +1,18 @@
-"""Any REST API from YAML settings: paths, paging, where the records are, how to write.
-
-objects:
-  orders:
-    read: { path: v1/orders, records: data.items, since: updated_after, paging: { style: page, size: 100 } }
-    get: { path: "v1/orders/{id}" }
-    create: { path: v1/orders, id: data.id, idempotency_header: Idempotency-Key }
-    update: { path: "v1/orders/{id}", method: PUT }
-    find: { path: v1/orders, records: data.items, id: id }
-"""
+"""Any REST API from YAML settings: paths, paging, where the records are, how to write. See README.md."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 
 from flowrun.connector import (
-    Cursor,
     EventInfo,
     Health,
     Item,
     ObjectInfo,
-    Once,
     Page,
     Query,
     Receipt,
@@ -34,14 +21,26 @@ from flowrun.connector import (
     setting,
 )
 from flowrun.contract import Shape
-from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Refused
+from flowrun.errors import ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
 from flowrun.values import Clock, encode_json
 from flowrun_connectors._http.bodies import parse_json, read_json
-from flowrun_connectors._http.errors import from_exception, from_status
-from flowrun_connectors._http.paging import PageGuard
+from flowrun_connectors._http.errors import classify, from_status
+from flowrun_connectors.http import reading
+from flowrun_connectors.http.objects import METHODS, check, info, shape
+from flowrun_connectors.http.places import at, filled, text
 
-STYLES = ("none", "page", "offset", "cursor", "link_header", "next_url")
-SIZE = 100
+_MOST_WORDS = 500  # characters of an API's own message that are kept
+_MESSAGES = (
+    "error.message",
+    "message",
+    "detail",
+    "error_description",
+    "error",
+    "title",
+    "errors[0].message",
+    "errors[0]",
+)
+_CODES = ("error.code", "code", "errors[0].code", "error.type", "type")
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class HttpSettings:
     base_url: str = setting("Where the API stands.", example="https://api.example.com")
     objects: Any = setting("What can be read and written; see the README.", default=None)
     health: str = setting("A path that answers 2xx when the credentials work.", default="")
+    headers: Any = setting("Headers sent with every request.", default=None, example="{ accept-language: en }")
 
 
 class Http:
@@ -56,14 +56,26 @@ class Http:
 
     Settings: ClassVar[type] = HttpSettings
     title: ClassVar[str] = "Any REST API"
+    simulator: ClassVar[str] = "flowrun_connectors.http.simulator:HttpSimulator"
     events: ClassVar[Mapping[str, EventInfo]] = {}
     error_classes: ClassVar[frozenset[str]] = frozenset(
-        {"rate_limited", "network", "auth", "rejected", "not_found", "conflict", "unknown_outcome", "other"}
+        {
+            "rate_limited",
+            "network",
+            "auth",
+            "rejected",
+            "duplicate",
+            "not_found",
+            "conflict",
+            "unknown_outcome",
+            "other",
+        }
     )
 
     @classmethod
     def objects(cls, settings: Mapping[str, Any]) -> Mapping[str, ObjectInfo]:
-        return {name: cls._info(name, what or {}) for name, what in (settings.get("objects") or {}).items()}
+        given = settings.get("objects")
+        return {name: info(name, what or {}) for name, what in given.items()} if isinstance(given, Mapping) else {}
 
     @classmethod
     def object_info(cls, object: str, settings: Mapping[str, Any]) -> ObjectInfo | None:
@@ -72,27 +84,27 @@ class Http:
         return cls.objects(settings).get(object)
 
     @classmethod
-    def _info(cls, name: str, what: Mapping[str, Any]) -> ObjectInfo:
-        actions: dict[str, Once] = {}
-        for action in ("create", "update", "upsert", "delete"):
-            if action in what:
-                once: Once = (
-                    "upsert" if action in ("update", "upsert", "delete") else "find" if "find" in what else "none"
-                )
-                actions[action] = "idempotency_key" if what[action].get("idempotency_header") else once
-        return ObjectInfo(name, readable="read" in what, by_key="get" in what, actions=actions)
-
-    @classmethod
     def describe(cls, object: str, settings: Mapping[str, Any]) -> Shape | None:
-        return None
+        what = (settings.get("objects") or {}).get(object)
+        return shape(object, what) if isinstance(what, Mapping) else None
 
     def __init__(self, settings: HttpSettings, http: httpx.Client, now: Clock) -> None:
+        """Raises ProjectError for ``objects:`` that make no sense."""
+        check(settings.objects or {})
         self.settings = settings
         self.http = http
+        self._headers = {str(name): str(value) for name, value in (settings.headers or {}).items()}
+
+    def _object(self, object: str) -> Mapping[str, Any]:
+        found = (self.settings.objects or {}).get(object)
+        if not isinstance(found, Mapping):
+            known = ", ".join(self.settings.objects or {}) or "none"
+            raise Refused(f"the connection describes no object '{object}'", help=f"objects: {known}")
+        return found
 
     def _what(self, object: str, verb: str) -> Mapping[str, Any]:
-        found = (self.settings.objects or {}).get(object, {}).get(verb)
-        if not isinstance(found, Mapping) or "path" not in found:
+        found = self._object(object).get(verb)
+        if not isinstance(found, Mapping):
             raise Refused(
                 f"the connection does not say how to {verb} '{object}'",
                 help=f"objects: {{ {object}: {{ {verb}: {{ path: … }} }} }}",
@@ -104,202 +116,157 @@ class Http:
         method: str,
         path: str,
         *,
+        writing: bool,
         params: Mapping[str, str] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        errors: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
-        writing = method not in ("GET", "HEAD")
-        sent = {"accept": "application/json", **(headers or {})}
+        """An answer with a status below 300. Raises ConnectorError."""
+        sent = {"accept": "application/json", **self._headers, **(headers or {})}
         if body is not None:
             sent["content-type"] = "application/json"
-        if any("\r" in v or "\n" in v for v in sent.values()):
-            raise Refused("a header value holds a line end")
+        if any(not value.isprintable() for value in sent.values()):
+            raise Refused("a header value holds a control character")
         try:
-            response = self.http.request(
-                method, path, params=params, headers=sent, content=encode_json(body) if body is not None else None
-            )
+            content = encode_json(body) if body is not None else None
+            response = self.http.request(method, path, params=params, headers=sent, content=content)
         except httpx.HTTPError as error:
-            raise from_exception(error, writing=writing) from None
+            raise classify(error, writing=writing) from None
+        except (httpx.InvalidURL, UnicodeEncodeError):
+            raise Refused("the address or a header holds what neither may hold") from None
         if response.status_code >= 300:
-            raise from_status(response, _words(response), writing=writing)
+            raise classify(response, lambda found: _told(found, errors or {}, writing), writing=writing)
         return response
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, query: Query) -> Iterator[Page]:
+        """See ``reading.read`` for when pages carry a cursor. Raises ConnectorError."""
         what = self._what(query.object, "read")
-        params = {name: str(value) for name, value in (what.get("params") or {}).items()}
-        for name, value in query.filter.items():
-            params[name] = value if isinstance(value, str) else ",".join(value)
-        if query.since is not None:
-            params[str(what.get("since", "since"))] = query.since.value
-        for rows in self._pages(what, params, query.page_size):
-            cursor = None
-            if query.cursor is not None and rows:
-                last = max(str(_at(row, query.cursor) or "") for row in rows)
-                cursor = Cursor(last) if last else None
-            yield Page(rows, cursor)
-
-    def _pages(
-        self, what: Mapping[str, Any], params: dict[str, str], page_size: int | None
-    ) -> Iterator[list[dict[str, Any]]]:
-        paging = what.get("paging") or {}
-        style = str(paging.get("style", "none"))
-        if style not in STYLES:
-            raise Refused(f"there is no paging style '{style}'", help=f"styles: {', '.join(STYLES)}")
-        size = int(page_size or paging.get("size") or SIZE)
-        guard = PageGuard()
-        path, number, offset = str(what["path"]), int(paging.get("first", 1)), 0
-        if style != "none" and paging.get("size_param", "limit"):
-            params = {**params, str(paging.get("size_param", "limit")): str(size)}
-        extra: dict[str, str] = {}
-        while True:
-            if style == "page":
-                extra = {str(paging.get("param", "page")): str(number)}
-            elif style == "offset":
-                extra = {str(paging.get("param", "offset")): str(offset)}
-            response = self._ask("GET", path, params={**params, **extra} or None)
-            body = read_json(response)
-            rows = _at(body, str(what.get("records", "")))
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise ConnectorError(
-                    f"no list of records at '{what.get('records', '')}'",
-                    help="records: where in the answer the list is",
-                )
-            if guard.page(rows):
-                yield rows
-            if style == "none" or (style in ("page", "offset") and len(rows) < size):
-                return
-            number, offset = number + 1, offset + len(rows)
-            if style in ("page", "offset"):
-                continue
-            following = self._next(style, paging, response, body)
-            if not following:
-                return
-            guard.token(following)
-            if style == "cursor":
-                extra = {str(paging.get("param", "cursor")): following}
-            else:
-                path, params, extra = self._own(following), {}, {}
-
-    @staticmethod
-    def _next(style: str, paging: Mapping[str, Any], response: httpx.Response, body: Any) -> str:
-        if style == "link_header":
-            return str(response.links.get("next", {}).get("url", ""))
-        return str(_at(body, str(paging.get("next", "next"))) or "")
-
-    def _own(self, url: str) -> str:
-        """A next link on our own host; a link that leads elsewhere is refused."""
-        parts = urlsplit(url)
-        base = self.http.base_url
-        if parts.netloc and (parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)) != (
-            base.scheme, base.host, base.port or _PORTS.get(base.scheme),
-        ):  # fmt: skip
-            raise Refused("the next page is said to be on another host; it is not followed")
-        query = "&".join(f"{quote(k)}={quote(v)}" for k, v in parse_qsl(parts.query, keep_blank_values=True))
-        return str(base.join(parts.path + ("?" + query if query else "")))
+        ask = reading.Ask(self._ask, what, self.http.base_url)
+        yield from reading.read(ask, what, query, str(self._object(query.object).get("key", "")))
 
     def get(self, object: str, key: Mapping[str, Any], expand: Sequence[str] = ()) -> Record | None:
         what = self._what(object, "get")
+        params = {str(name): text(value) for name, value in (what.get("params") or {}).items()}
         try:
-            body = read_json(self._ask("GET", _filled(str(what["path"]), key)))
+            body = read_json(self._ask("GET", filled(str(what["path"]), key), writing=False, params=params or None))
         except NotFound:
             return None
-        found = _at(body, str(what.get("record", "")))
+        found = at(body, str(what.get("record", "")))
         return found if isinstance(found, dict) else None
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def find(self, object: str, by: Mapping[str, Any]) -> Sequence[Receipt]:
+        """What equals ``by`` in every field, whatever the API gives: it may only narrow down. Raises Refused for an
+        empty ``by``."""
+        if not by:
+            raise Refused("nothing to search by")
         what = self._what(object, "find")
-        params = {name: str(value) for name, value in by.items()}
-        rows = _at(
-            read_json(self._ask("GET", _filled(str(what["path"]), by), params=params)), str(what.get("records", ""))
-        )
-        found = []
-        for row in rows if isinstance(rows, list) else []:
-            if isinstance(row, dict) and all(
-                str(row.get(n)) == str(v) for n, v in by.items()
-            ):  # the API may only narrow down
-                found.append(Receipt(str(_at(row, str(what.get("id", "id"))) or ""), response=row))
-        return found
+        path = filled(str(what["path"]), by)
+        params = {str(name): text(value) for name, value in (what.get("params") or {}).items()}
+        if path == str(what["path"]):  # the values do not stand in the path
+            params |= {name: text(value) for name, value in by.items()}
+        try:
+            body = read_json(self._ask("GET", path, writing=False, params=params or None))
+        except NotFound:
+            return []
+        rows = at(body, str(what.get("records", "")))
+        if not isinstance(rows, list):
+            raise ConnectorError(f"no list of records at '{what.get('records', '')}'", help="find: { records: … }")
+        name = str(what.get("id", "id"))
+        return [
+            Receipt(text(at(row, name)), response=row)
+            for row in rows
+            if isinstance(row, dict) and all(text(at(row, n)) == text(v) for n, v in by.items())
+        ]
 
     def deliver(self, items: Sequence[Item]) -> Sequence[Verdict]:
-        verdicts: list[Verdict] = []
-        for item in items:
-            try:
-                verdicts.append(self._write(item))
-            except ConnectorError as error:
-                verdicts.append(error)
-        return verdicts
+        return [self._deliver(item) for item in items]
+
+    def _deliver(self, item: Item) -> Verdict:
+        try:
+            return self._write(item)
+        except ConnectorError as error:
+            return error
 
     def _write(self, item: Item) -> Receipt:
         what = self._what(item.object, item.action)
-        method = str(
-            what.get("method", {"create": "POST", "update": "PUT", "upsert": "PUT", "delete": "DELETE"}[item.action])
-        )
+        method = str(what.get("method", METHODS.get(item.action, "POST"))).upper()
         headers = {}
         if what.get("idempotency_header") and item.idempotency_key:
             headers[str(what["idempotency_header"])] = item.idempotency_key
+        body: Any = None if method == "DELETE" else dict(item.body)
+        if body is not None and what.get("wrap"):
+            body = {str(what["wrap"]): body}
         response = self._ask(
             method,
-            _filled(str(what["path"]), item.body),
-            body=None if method == "DELETE" else dict(item.body),
+            filled(str(what["path"]), item.body),
+            writing=True,
+            body=body,
             headers=headers,
+            errors=self._object(item.object).get("errors"),
         )
+        return self._receipt(item, what, response)
+
+    def _receipt(self, item: Item, what: Mapping[str, Any], response: httpx.Response) -> Receipt:
+        """Raises DeliveryUnknown for a success that proves nothing, and for the API's own error inside one."""
+        created = item.action == "create"
+        name = ", ".join(text(item.body[n]) for n in item.match if n in item.body)
         if not response.content:
-            return Receipt(", ".join(str(item.body.get(n)) for n in item.match) or "", created=item.action == "create")
-        try:
-            body = read_json(response)
-        except ConnectorError:
-            raise DeliveryUnknown(f"status {response.status_code}, but the answer cannot be read") from None
-        answered = body if isinstance(body, dict) else {"answer": body}
-        number = _at(body, str(what.get("id", "id")))
-        return Receipt("" if number is None else str(number), created=item.action == "create", response=answered)
+            if response.status_code in (204, 205) or str(what.get("empty", "")).lower() == "true":
+                return Receipt(name, created=created)
+            raise DeliveryUnknown(
+                f"status {response.status_code} with an empty answer", help="if that is normal here: empty: true"
+            )
+        answer = read_json(response, writing=True)
+        errors = self._object(item.object).get("errors") or {}
+        if errors.get("when") and at(answer, str(errors["when"])):
+            told = _told(response, errors, writing=False)
+            raise Refused(told.message if told else "refused", code=told.code if told else "", status=200)
+        found = at(answer, str(what.get("record", "")))
+        record = found if isinstance(found, dict) else {"answer": answer}
+        number = at(record, str(what.get("id", "id")))
+        if number is None and created:
+            raise DeliveryUnknown(
+                f"the answer names no '{what.get('id', 'id')}'", help="create: { id: where the new number stands }"
+            )
+        return Receipt(name if number is None else text(number), created=created, response=record)
 
     def check(self) -> Health:
+        path = self.settings.health
         try:
-            self._ask("GET", self.settings.health or "")
+            self._ask("GET", path, writing=False)
+        except NotFound as error:
+            if not path:
+                return Health(True, "it answers; name a path with health: to check the credentials")
+            return Health(False, f"{path}: {error.message}")
         except ConnectorError as error:
             return Health(False, f"{error.error_class}: {error.message}")
-        return Health(True, "it answers")
+        return Health(True, "the credentials work" if path else "it answers")
 
 
-_PORTS = {"http": 80, "https": 443}
-
-
-def _at(value: Any, path: str) -> Any:
-    """``data.items`` inside an answer; "" is the answer itself."""
-    for part in filter(None, path.split(".")):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _filled(path: str, values: Mapping[str, Any]) -> str:
-    """``v1/orders/{id}`` with values percent-encoded. Raises Refused when one is missing."""
-
-    def put(match: re.Match[str]) -> str:
-        value = values.get(match.group(1))
-        if value in (None, ""):
-            raise Refused(f"the path needs '{match.group(1)}', which the body lacks", field=match.group(1))
-        text = quote(str(value), safe="")
-        if text in (".", ".."):
-            raise Refused(f"'{value}' cannot stand in a path", field=match.group(1))
-        return text
-
-    return re.sub(r"\{(\w+)\}", put, path)
-
-
-def _words(response: httpx.Response) -> str:
-    """The API's own words, when it gives any in JSON."""
+def _told(response: httpx.Response, errors: Mapping[str, Any], writing: bool) -> ConnectorError | None:
+    """The API's own words, when it gives any in JSON; the class by status, 409 on a create as what it usually means."""
     if "json" not in response.headers.get("content-type", ""):
-        return ""
+        return None
     try:
         body = parse_json(response.content)
     except ConnectorError:
-        return ""
-    for path in ("error.message", "message", "detail", "error_description", "error", "title", "errors"):
-        found = _at(body, path)
-        if isinstance(found, str) and found:
-            return found[:500]
+        return None
+    message = _first(body, [str(errors["message"])] if errors.get("message") else _MESSAGES)
+    code = _first(body, [str(errors["code"])] if errors.get("code") else _CODES)
+    field = _first(body, [str(errors["field"])] if errors.get("field") else ())
+    if writing and response.status_code == 409 and code.lower() in ("duplicate", "already_exists", "exists"):
+        return Duplicate(message or "it exists already", code=code, field=field, status=409)
+    return from_status(response, message, code=code, field=field, writing=writing)
+
+
+def _first(body: Any, paths: Sequence[str]) -> str:
+    for path in paths:
+        found = at(body, path)
+        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+            return str(found)[:_MOST_WORDS]
     return ""
