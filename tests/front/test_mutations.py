@@ -83,3 +83,29 @@ def test_the_measure_sees_silence_and_the_wrong_line() -> None:
     assert not named([Diagnostic("FR030", "x", there)], set(), mutation)
     assert not named([Diagnostic("FR030", "x", here)], {("FR030", "x")}, mutation)
     assert named([Diagnostic("FR030", "x", here)], set(), mutation)
+
+
+def test_a_fix_mends_and_breaks_nothing(tmp_path: Path) -> None:
+    """Certain means: after the fix the flow has the findings it had before the mistake."""
+    write_project(tmp_path, {"flows/.keep": ""})
+    text = (GOOD / "orders.yaml").read_text(encoding="utf-8")
+    before = {(d.code, d.message) for d in findings(tmp_path, text, REGISTRY)}
+    mended = 0
+    wrong: list[str] = []
+    for seed in range(300):
+        mutation = mutate(text, seed)
+        if mutation is None:
+            continue
+        found = findings(tmp_path, mutation.text, REGISTRY)
+        new = [d for d in found if (d.code, d.message) not in before]
+        fixes = [d.fix for d in new if d.fix is not None]
+        if len(fixes) != 1 or len([d for d in new if d.severity == "error"]) != 1:
+            continue
+        fix = fixes[0]
+        after = mutation.text[: fix.start] + fix.text + mutation.text[fix.end :]
+        left = {(d.code, d.message) for d in findings(tmp_path, after, REGISTRY)} - before
+        mended += 1
+        if left:
+            wrong.append(f"{mutation.kind} {mutation.what!r} → {fix.text!r}: {left}")
+    assert mended > 60
+    assert not wrong, "\n".join(wrong)

@@ -77,13 +77,26 @@ def test_fragments(seed: int) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["", "\n\n", "a", "a,b\n1", "a,a\n1,2\n", '"', 'a,b\n"1,2\n', "a,b\n1,2\n1,3\n", "\x00,b\n", "\ufeffxcart,sap_iso\nUS,US\n"],
+    [
+        "",
+        "\n\n",
+        "a",
+        "a,b\n1",
+        "a,a\n1,2\n",
+        '"',
+        'a,b\n"1,2\n',
+        "a,b\n1,2\n1,3\n",
+        "\x00,b\n",
+        "\ufeffxcart,sap_iso\nUS,US\n",
+    ],
 )
 def test_tables(table: str) -> None:
     assert check({"lookups/countries.csv": table, "flows/a.yaml": (GOOD / "orders.yaml").read_text(encoding="utf-8")})
 
 
-@pytest.mark.parametrize("table", ["", "a: b", "- a", "- { xcart: US, sap_iso: US }", "a: [", "- { xcart: US }\n- { b: c }"])
+@pytest.mark.parametrize(
+    "table", ["", "a: b", "- a", "- { xcart: US, sap_iso: US }", "a: [", "- { xcart: US }\n- { b: c }"]
+)
 def test_yaml_tables(table: str) -> None:
     flow = (GOOD / "orders.yaml").read_text(encoding="utf-8").replace("countries.csv", "countries.yaml")
     assert check({"lookups/countries.yaml": table, "flows/a.yaml": flow})

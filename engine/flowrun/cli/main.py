@@ -96,9 +96,14 @@ def main(argv: list[str] | None = None) -> Any:
 
 def _report(error: FlowrunError) -> int:
     if isinstance(error, InvalidFlow):
-        from flowrun.cli.output import print_diagnostics
+        from pathlib import Path
 
-        print_diagnostics(error.diagnostics, err=True)
+        from flowrun.cli.cached import texts
+        from flowrun.cli.output import print_diagnostics
+        from flowrun.project import find_root
+
+        root = find_root(Path.cwd()) or Path.cwd()
+        print_diagnostics(error.diagnostics, texts(root, error.diagnostics), err=True)
         return EXIT_FINDINGS
     click.echo(f"error: {error.message}", err=True)
     if error.help:

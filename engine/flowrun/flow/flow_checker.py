@@ -118,9 +118,7 @@ class FlowChecker:
         scope = self._names(parts, base)
         variables = self._vars(parts.get("vars"), values, scope)
         rules = self._rules(parts.get("rules"), scope)
-        lookups = LookupReader(r, values, around.tables, list(around.project.connections)).lookups(
-            parts.get("lookups"), scope
-        )
+        lookups = LookupReader(r, values, around.tables, around.systems).lookups(parts.get("lookups"), scope)
         source = boxes.source(parts.get("source"), {k: v for k, v in scope.items() if k in base or k == "vars"}, shape)
         require = self._require(parts.get("require"), scope)
         before = len(r.found)

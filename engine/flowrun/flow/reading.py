@@ -15,7 +15,7 @@ from flowrun.expressions import Analysis, Finding, analyse
 from flowrun.expressions import parse as parse_expression
 from flowrun.expressions.parsed import Language, Parsed
 from flowrun.flow.model import Expr
-from flowrun.flow.words import Box
+from flowrun.flow.words import RESERVED_STEP_WORDS, Box
 from flowrun.project import constant
 
 Scope = Mapping[str, Field]
@@ -139,6 +139,14 @@ class Reader:
         """Says that the key is unknown; returns the one it is near."""
         names = list(known)
         name = entry.key.text
+        if name in RESERVED_STEP_WORDS:
+            self.say(
+                "FR023",
+                f"'{name}' belongs to workflows (steps:), which come in a later version",
+                entry.key,
+                help="this version runs one-record flows: source, map, target",
+            )
+            return None
         guess = near(name, names)
         fix = self.rename(entry.key, guess)
         self.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from flowrun.document import Map, Node, Scalar, Seq, parse
 from flowrun.flow.model import Lookup, OnMiss, Value
 from flowrun.flow.reading import Reader, Scope
 from flowrun.flow.rhs import Values
+from flowrun.flow.systems import Systems
 from flowrun.flow.words import LOOKUP, ON_MISS
 
 MAX_BYTES = 50_000_000
@@ -143,11 +144,11 @@ def key_counts(node: Node | None) -> dict[str, int]:
 
 
 class LookupReader:
-    def __init__(self, reader: Reader, values: Values, tables: Tables, connections: Sequence[str]) -> None:
+    def __init__(self, reader: Reader, values: Values, tables: Tables, systems: Systems) -> None:
         self.reader = reader
         self.values = values
         self.tables = tables
-        self.connections = connections
+        self.systems = systems
 
     def lookups(self, node: Node | None, scope: Scope) -> dict[str, Lookup]:
         found = {}
@@ -199,15 +200,7 @@ class LookupReader:
             )
         else:
             connection = r.text(parts["connection"], "connection")
-            if connection and connection not in self.connections:
-                guess = near(connection, self.connections)
-                r.say(
-                    "FR151",
-                    f"no connection is named '{connection}'",
-                    parts["connection"],
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    fix=r.rename(parts["connection"], guess),
-                )
+            self._live(connection, parts)
             for word in ("object", "find", "return"):
                 if word not in parts:
                     r.say("FR034", f"lookup '{name}' lacks '{word}'", r.head(node), help=LOOKUP[word].doc)
@@ -224,6 +217,45 @@ class LookupReader:
         if on_miss is None or any(d.severity == "error" for d in r.found[before:]):
             return Lookup(name, kind, OnMiss("error"), node.span, key_columns=made.key_columns)  # named, so no cascade
         return made
+
+    def _live(self, connection: str, parts: Mapping[str, Node]) -> None:
+        """A live look-up's connection, object and fields, as far as they are known offline."""
+        r, project = self.reader, self.systems.project
+        if connection not in project.connections:
+            guess = near(connection, project.connections)
+            r.say(
+                "FR151",
+                f"no connection is named '{connection}'",
+                parts["connection"],
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
+                fix=r.rename(parts["connection"], guess),
+            )
+            return
+        cls = self.systems.connector(connection)
+        object = r.text(parts.get("object"), "object")
+        if cls is None or not object:
+            return
+        if self.systems.info(connection, object) is None:
+            known = list(cls.objects(self.systems.settings(connection)))
+            guess = near(object, known)
+            r.say(
+                "FR159",
+                f"connection '{connection}' has no object '{object}'",
+                parts["object"],
+                label=f"did you mean '{guess}'?" if guess else "",
+                help="" if guess else f"it has: {', '.join(known)}",
+                fix=r.rename(parts["object"], guess),
+            )
+            return
+        shape = self.systems.shape(connection, object)
+        for word in ("find", "return") if shape is not None else ():
+            for item in r.items(parts.get(word), word):
+                name = item.text if isinstance(item, Scalar) else ""
+                if shape is not None and name and shape.closed and name.split(".")[0] not in shape.fields:
+                    guess = near(name, shape.fields)
+                    label = f"did you mean '{guess}'?" if guess else ""
+                    r.say("FR108", f"{object} has no field '{name}'", item, label=label, fix=r.rename(item, guess))
 
     def _on_miss(self, name: str, lookup: Map, node: Node | None, scope: Scope) -> OnMiss | None:
         r = self.reader

@@ -281,3 +281,4 @@ RESERVED_NAMES = ("vars", "env", "steps", "response", "group")
 """Names with a meaning of their own: no record, rule, loop or fragment may take them."""
 
 RESERVED_STEP_WORDS = ("read", "write", "call", "choose", "parallel", "for_each", "approve", "wait", "undo")
+"""Words of workflows: they say so, rather than be called unknown."""
