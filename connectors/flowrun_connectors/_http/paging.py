@@ -17,9 +17,11 @@ class PageGuard:
     """One per read. ``token``: where the next page is said to be. ``page``: what a page held.
 
     remember: a page equal to one of so many before it is a loop; 1 where a reader steps back on purpose.
+    patience: so many equal pages are borne, where a row put in before us can rightly show a page again.
     """
 
-    def __init__(self, remember: int = 1) -> None:
+    def __init__(self, remember: int = 1, patience: int = 0) -> None:
+        self._patience = patience
         self._tokens: set[str] = set()
         self._prints: deque[bytes] = deque(maxlen=remember)
         self._pages = 0
@@ -45,6 +47,8 @@ class PageGuard:
         self._empty = 0
         seen = hashlib.blake2b(encode_json(records), digest_size=16).digest()
         if seen in self._prints:
-            raise PagingLoop("the source gives the same page again")
+            self._patience -= 1
+            if self._patience < 0:
+                raise PagingLoop("the source gives the same page again")
         self._prints.append(seen)
         return records

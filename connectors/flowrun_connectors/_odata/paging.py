@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowrun.errors import ConnectorError, Unavailable
-from flowrun_connectors._http.paging import PageGuard
+from flowrun.errors import ConnectorError, PagingLoop, Unavailable
+from flowrun_connectors._http.paging import MOST_PAGES, PageGuard
 
 Row = Mapping[str, Any]
 _REMEMBERED = 20  # pages whose rows are known again
@@ -49,13 +49,12 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
     Raises PagingLoop when the source repeats itself, Unavailable when it moves faster than it can be read.
     """
     top = max(way.top, 2)  # one row of overlap, one of progress
-    guard = PageGuard()
     known: deque[set[tuple[Any, ...]]] = deque(maxlen=_REMEMBERED)
-    anchor, skip, steps = since, 0, 0
-    while True:
+    anchor, skip, steps, idle = since, 0, 0, 0
+    for _ in range(MOST_PAGES):
         page = way.ask(anchor, skip)
-        records = guard.page(list(page.records))
-        if skip > 0 and records and not _is_known(_identity(way, records[0]), known):
+        records = list(page.records)
+        if skip > 0 and not (records and _is_known(_identity(way, records[0]), known)):
             steps += 1
             if steps > _STEPS_BACK:
                 raise Unavailable("the set changes faster than it can be read", help="read it with a larger page_size")
@@ -74,6 +73,7 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
                 place.take(record)
             known.append(fresh)
             count += len(records)
+            idle = 0 if new else idle + 1
             if new:
                 yield new
             if not page.link:
@@ -82,7 +82,10 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
             records = links.page(list(page.records))
         if count < top:
             return
+        if idle > (_REMEMBERED if steps else 0):  # a whole page of rows we know, though we did not step back
+            raise PagingLoop("the source gives the same rows again")
         anchor, skip = place.next()
+    raise PagingLoop(f"more than {MOST_PAGES} pages")
 
 
 class _Place:
