@@ -10,11 +10,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from tests.s4hana.s4kit import Watched, connect, create, order, system, update
-
 from flowrun.connector import Query
 from flowrun.errors import AuthFailed, Conflict, DeliveryUnknown, Refused, Unavailable
 from flowrun.values import decode_json
+from tests.s4hana.s4kit import Watched, connect, create, order, system, update
 
 Promise = Callable[[Any], None]
 

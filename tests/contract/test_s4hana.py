@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.s4hana.s4kit import AREA, Watched, connect, create, order, system, update
 
 from flowrun.connector import Cursor, Item, Query, Receipt
 from flowrun.contract import Shape
@@ -18,6 +17,7 @@ from flowrun.values import decode_json
 from flowrun_connectors.s4hana.connector import S4Hana
 from flowrun_connectors.s4hana.objects import SERVICES, shape
 from flowrun_connectors.s4hana.simulator import CLIENT_SECRET, PASSWORD
+from tests.s4hana.s4kit import AREA, Watched, connect, create, order, system, update
 
 
 @pytest.fixture

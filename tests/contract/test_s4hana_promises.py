@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from tests.contract import s4hana_promises as promises
-from tests.contract.s4hana_promises import PROMISES, Promise
 
 from flowrun.errors import AuthFailed, ConnectorError, NotFound, Refused, Unavailable
 from flowrun_connectors._http.errors import from_exception
 from flowrun_connectors._odata import paging, values
 from flowrun_connectors.s4hana import codes, reading, session, writing
 from flowrun_connectors.s4hana.connector import S4Hana
+from tests.contract import s4hana_promises as promises
+from tests.contract.s4hana_promises import PROMISES, Promise
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import connect_shop
 
 from flowrun.connector import Cursor, Item, Query, Request
 from flowrun.errors import AuthFailed, NotFound, Refused, SignatureInvalid, Unavailable
 from flowrun.testing.faults import Faults
 from flowrun.values import system_clock
 from flowrun_connectors.xcart.simulator import READ_ONLY_KEY, XCartSimulator
+from tests.conftest import connect_shop
 
 
 def read(shop: Any, root: Path, **more: Any) -> list[dict[str, Any]]:
