@@ -98,7 +98,7 @@ def settings_of(cls: Any, name: str, given: Mapping[str, Any]) -> Any:
             )
     values = {}
     for key, one in fields.items():
-        if key in given:
+        if given.get(key) is not None:  # null is "not set"
             values[key] = _typed(name, key, one.type, given[key])
         elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             raise ProjectError(f"connection '{name}' lacks '{key}'", help=str(one.metadata.get("doc", "")))

@@ -184,7 +184,11 @@ def flow_files(root: Path, paths: Sequence[Path] = ()) -> list[Path]:
     for path in paths or (root / "flows",):
         if path.is_dir():
             for file in sorted((*path.rglob("*.yaml"), *path.rglob("*.yml"))):
-                if file.name != FILE and not any(part.startswith(".") for part in file.relative_to(path).parts):
+                if (
+                    file.name != FILE
+                    and file.is_file()
+                    and not any(part.startswith(".") for part in file.relative_to(path).parts)
+                ):
                     found[file.resolve()] = None
         elif path.is_file():
             if path.name != FILE:

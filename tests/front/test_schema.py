@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 from frontkit import GOOD, PROJECT, REGISTRY
 
+from flowrun.cli.main import main
 from flowrun.document import Map, Node, Scalar, Seq, parse
 from flowrun.flow import words
 from flowrun.flow.schema import flow_schema, project_schema
@@ -121,3 +123,29 @@ def test_the_words_of_flowrun_yaml_are_those_its_reader_knows() -> None:
 
     assert set(words.PROJECT) == set(project._KEYS)
     assert set(words.ENVIRONMENT) == set(project._ENVIRONMENT_KEYS)
+
+
+def test_the_command_writes_both_where_the_modelines_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flowrun.cli.schema.discover", lambda: REGISTRY)
+    (tmp_path / "flowrun.yaml").write_text(PROJECT, encoding="utf-8")
+    (tmp_path / "flows").mkdir()
+    monkeypatch.chdir(tmp_path / "flows")
+    with pytest.raises(SystemExit):
+        main(["schema", "--write"])
+    assert json.loads((tmp_path / ".flowrun/flow.schema.json").read_text(encoding="utf-8")) == flow_schema()
+    assert json.loads((tmp_path / ".flowrun/project.schema.json").read_text(encoding="utf-8")) == project_schema(
+        REGISTRY
+    )
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["schema"])
+    assert json.loads(capsys.readouterr().out) == flow_schema()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_flow_says_where_its_schema_is(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    ups = "../" * len(path.relative_to(Path(__file__).parents[2]).parent.parts)
+    assert first == f"# yaml-language-server: $schema={ups}.flowrun/flow.schema.json"

@@ -181,11 +181,17 @@ def _named(root: Path, name: str) -> list[Path]:
 
 
 def _read(path: Path, name: str) -> Document:
-    if path.stat().st_size > MAX_BYTES:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return _unreadable(name, "FR002", f"the file cannot be read: {error.strerror}", "check its permissions")
+    if size > MAX_BYTES:
         return _unreadable(name, "FR001", "the file is larger than 4 MB", "one flow a file, tables in lookups/")
     try:
         with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are: fixes count characters
             return parse(file.read(), name)
+    except OSError as error:
+        return _unreadable(name, "FR002", f"the file cannot be read: {error.strerror}", "check its permissions")
     except UnicodeDecodeError as error:
         return _unreadable(name, "FR002", f"not UTF-8 text (byte {error.start})", "save the file as UTF-8")
 
@@ -197,5 +203,8 @@ def _unreadable(name: str, code: str, message: str, help: str) -> Document:
 
 
 def _may_be_fragment(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"fragment:" in file.read(4096)
+    try:
+        with path.open("rb") as file:
+            return b"fragment:" in file.read(4096)
+    except OSError:
+        return False
