@@ -43,12 +43,12 @@ def renews_on_any_403() -> AbstractContextManager[Any]:
 
 @contextmanager
 def a_token_for_each_write() -> Iterator[None]:
-    real = session.Session.token
+    real = session.Session.held
 
-    def token(self: Any, root: str, *, stale: str = "") -> str:
-        return real(self, root, stale=self._token)
+    def held(self: Any, root: str, *, stale: Any = None) -> Any:
+        return real(self, root, stale=self._held)
 
-    with patched(session.Session, "token", token):
+    with patched(session.Session, "held", held):
         yield
 
 

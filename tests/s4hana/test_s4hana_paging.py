@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowrun.errors import PagingLoop, Unavailable
@@ -64,6 +64,7 @@ MOVES = st.dictionaries(
 
 
 @settings(max_examples=400, deadline=None)
+@example([1, 1, 1], {1: [("delete", 0), ("delete", 0)]}, 2, 2, False)  # the row of overlap went, and all before it
 @given(st.lists(st.integers(1, 6), max_size=40), MOVES, st.integers(2, 9), st.sampled_from([2, 3, 1000]), st.booleans())
 def test_nothing_that_stands_is_lost(
     stamps: list[int], moves: dict[int, list[tuple[str, int]]], top: int, limit: int, by_stamp: bool

@@ -19,6 +19,7 @@ from flowrun_connectors._http.paging import MOST_PAGES, PageGuard
 Row = Mapping[str, Any]
 _REMEMBERED = 20  # pages whose rows are known again
 _STEPS_BACK = 50
+_PATIENCE = 15  # pages in a row that hold nothing new: rows put in before us show some again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
                     fresh.add(one)
                     new.append(record)
                 place.take(record)
-            known.append(fresh)
+            if fresh:
+                known.append(fresh)
             count += len(records)
             idle = 0 if new else idle + 1
             if new:
@@ -82,7 +84,7 @@ def walk(way: Walk, since: str | None) -> Iterator[list[Row]]:
             records = links.page(list(page.records))
         if count < top:
             return
-        if idle > (_REMEMBERED if steps else 0):  # a whole page of rows we know, though we did not step back
+        if idle > _PATIENCE + steps:  # what we stepped back over is known as well
             raise PagingLoop("the source gives the same rows again")
         anchor, skip = place.next()
     raise PagingLoop(f"more than {MOST_PAGES} pages")

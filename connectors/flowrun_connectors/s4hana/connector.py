@@ -130,7 +130,7 @@ class S4Hana:
         service = SERVICES["A_SalesOrder"]
         try:
             self._reader.probe("A_SalesOrder")
-            self._session.token(service.root)
+            self._session.held(service.root)
         except ConnectorError as error:
             code = f" ({error.code})" if error.code else ""
             return Health(False, f"{service.name}: {error.error_class}: {error.message}{code}")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import httpx
+
 from flowrun.connector import Item, Receipt
 from flowrun.contract import Field, Shape
 from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Refused
@@ -40,17 +42,10 @@ class Writer:
         service, contract = SERVICES[item.object], shape(item.object)
         content = _content(service, contract, item.body)
         response = self._session.write("POST", service.root, service.root + item.object, content, _headers(service))
-        try:
-            answer = read_json(response)
-            raw = answer if service.v4 else answer["d"]
-            record = from_wire(raw, contract)
-            number = number_of(service, record)
-        except (ConnectorError, KeyError, TypeError, AttributeError):
-            number = ""
+        record = from_wire(_entity(service, response), contract)
+        number = number_of(service, record)
         if not number:
-            raise DeliveryUnknown(
-                f"status {response.status_code}, but the answer names no document", status=response.status_code
-            )
+            raise DeliveryUnknown("the answer names no document", status=response.status_code)
         return Receipt(number, created=True, response=record, warnings=warnings(response))
 
     def update(self, item: Item) -> Receipt:
@@ -90,9 +85,23 @@ class Writer:
                 status=error.status,
                 help="a retry reads it again and decides again",
             ) from None
+        if response.status_code != 204:  # some answer with the entity; anything else is no answer of Gateway
+            _entity(service, response)
         return Receipt(
             number_of(service, there.record), response={**there.record, **changes}, warnings=warnings(response)
         )
+
+
+def _entity(service: Service, response: httpx.Response) -> Mapping[str, Any]:
+    """The entity a success answers with. Raises DeliveryUnknown when there is none: something may have been written."""
+    try:
+        body = read_json(response)
+    except ConnectorError:
+        body = None
+    entity = body if service.v4 else body.get("d") if isinstance(body, dict) else None
+    if not isinstance(entity, dict):
+        raise DeliveryUnknown(f"status {response.status_code}, but no answer of Gateway", status=response.status_code)
+    return entity
 
 
 def number_of(service: Service, record: Mapping[str, Any]) -> str:
