@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -32,13 +32,20 @@ def redact(text: str) -> str:
 
 def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if any(word in key.lower() for word in _SECRET_NAMES):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = redact(value)
-        elif isinstance(value, Secret):
-            event[key] = "***"
+        event[key] = _masked(key, value)
     return event
+
+
+def _masked(key: str, value: Any) -> Any:
+    if isinstance(value, Secret) or any(word in key.lower() for word in _SECRET_NAMES):
+        return "***"
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {name: _masked(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(key, inner) for inner in value]
+    return value
 
 
 def configure(form: str = "auto", level: str = "info") -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowrun.connector import Cursor, Query, Reads, Source, Target
-from flowrun.errors import ProjectError
+from flowrun.errors import ConnectorError, ProjectError
 from flowrun.flow.model import Flow, Webhook
 from flowrun.lookups import MISS, Key, Snapshot
 from flowrun.plan import Identity, Mapped, Outcome, Plan, Rejected, Skipped, Wanted
@@ -69,13 +69,13 @@ def run_flow(
     writer = Writer(flow, plan, target, store, seams=seams, report=report)
     summary.counts = writer.counts
     try:
-        if intake:
-            try:
+        try:
+            if intake:
                 _intake(flow, plan, store, source, records, summary, limit, seams or (lambda name: None))
-            finally:
-                _deliver(flow, plan, store, writer, connections or {}, wait_secs, sleep)
-        else:
+        except ConnectorError:  # what was read is held; any other end (a person's Ctrl-C) is an end
             _deliver(flow, plan, store, writer, connections or {}, wait_secs, sleep)
+            raise
+        _deliver(flow, plan, store, writer, connections or {}, wait_secs, sleep)
     finally:
         summary.waiting = store.waiting(flow.name)
         summary.next_due = store.next_due(flow.name)
@@ -239,7 +239,8 @@ def _take_groups(
             incoming.append(Incoming(identity.key or "", identity.version, identity.lane or "", record))
         else:
             strays.append((record, identity))
-    _hold(flow, store, incoming, strays, last if query.cursor else None, summary)
+    whole = len(groups) == len(rows)  # what --limit leaves out is read again
+    _hold(flow, store, incoming, strays, last if query.cursor and whole else None, summary)
 
 
 def _group_field(flow: Flow) -> str:
@@ -268,8 +269,8 @@ def _deliver(
             writer.write(list(zip(rows, apply_all(flow, plan, store, rows, connections), strict=True)))
             continue
         due = store.next_due(flow.name)
-        if due is None or due > until or due <= store.time():
-            return  # nothing waits, it waits too long, or what is due stands behind a dead letter
+        if due is None or due > until:
+            return  # nothing waits, it waits too long, or it stands behind a dead letter
         sleep(max(0.0, due - store.time()) + 0.001)
 
 
@@ -283,10 +284,12 @@ def apply_all(
     for _ in range(ROUNDS):
         wanted: dict[str, set[Key]] = {}
         still = []
+        missing: dict[int, Collection[str]] = {}
         for row in open_:
             outcome = _identified(plan, row, snapshot)
             if isinstance(outcome, Wanted):
                 still.append(row)
+                missing[row.seq] = outcome.keys.keys()
                 for name, keys in outcome.keys.items():
                     wanted.setdefault(name, set()).update(keys)
             else:
@@ -295,7 +298,14 @@ def apply_all(
             return [found[row.seq] for row in rows]
         open_ = still
         for name, needed in wanted.items():
-            snapshot.add(name, resolve(flow, store, name, needed, connections))
+            try:
+                snapshot.add(name, resolve(flow, store, name, needed, connections))
+            except ConnectorError as error:  # a live lookup's system: its records follow on_error, others go on
+                refused = Rejected(error.error_class, "", f"lookup '{name}': {error.message}", help=error.help)
+                found.update((row.seq, refused) for row in open_ if name in missing[row.seq])
+        open_ = [row for row in open_ if row.seq not in found]
+        if not open_:
+            return [found[row.seq] for row in rows]
     for row in open_:
         found[row.seq] = Rejected("bad_data", "", f"more than {ROUNDS} look-ups depend on each other")
     return [found[row.seq] for row in rows]

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from flowrun.alerts import raise_alert
-from flowrun.connector import Item, Receipt, Target
-from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Duplicate, Unavailable
+from flowrun.connector import Item, Receipt, Target, Verdict
+from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused, Unavailable
 from flowrun.flow.model import Flow, Policy, Retry
-from flowrun.logs import log
+from flowrun.logs import log, redact
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Failure, Row, Store, fingerprint
 
@@ -75,6 +75,10 @@ class Writer:
         """Bring each record to its next state. Mapped records are sent in sub-batches."""
         to_send: list[tuple[Row, Mapped, str]] = []
         for row, outcome in batch:
+            # It may be at the target whatever the flow makes of it now; that is settled first.
+            doubtful = not isinstance(outcome, Mapped) and row.state in ("sent", "in_doubt")
+            if doubtful and self._find_by(row.body or {}) and not self._not_there(row):
+                continue
             if isinstance(outcome, Skipped):
                 self._skip(row, outcome)
             elif isinstance(outcome, Rejected):
@@ -84,7 +88,8 @@ class Writer:
                 for warning in outcome.warnings:
                     log().info("warning", flow=row.flow, key=row.key, message=warning)
                 to_send.append((row, outcome, outcome.idempotency_key or f"#{row.seq}"))
-        size = max(1, min(SUB_BATCH, self.flow.target.batch)) if self.flow.target.batch > 1 else SUB_BATCH
+        each = max(1, self.flow.target.batch)
+        size = max(each, SUB_BATCH // each * each)  # whole calls: a part of one is never committed alone
         for start in range(0, len(to_send), size):
             if self.counts.paused:
                 return
@@ -99,6 +104,8 @@ class Writer:
         taken: set[str] = set()
         for row, mapped, intent in batch:
             entry = known.get(intent)
+            if self.counts.paused:
+                return  # a refused credential is not tried once per record
             if intent in taken:
                 continue  # another record of this batch has the same key; it is settled in the next round
             taken.add(intent)
@@ -106,7 +113,7 @@ class Writer:
                 if self._known(row, mapped, intent, entry):
                     ready.append((row, mapped, intent))
             elif entry is not None or row.state in ("sent", "in_doubt"):
-                if self._ask(row, mapped, intent):
+                if self._ask(row, mapped, intent, entry):
                     ready.append((row, mapped, intent))
             elif self._unchanged(row, mapped):
                 with self.store.transaction() as tx:
@@ -117,7 +124,7 @@ class Writer:
                 self._report(row, "unchanged", "")
             else:
                 ready.append((row, mapped, intent))
-        if ready:
+        if ready and not self.counts.paused:
             self._send(ready)
 
     def _known(self, row: Row, mapped: Mapped, intent: str, entry: Mapping[str, Any]) -> bool:
@@ -137,11 +144,23 @@ class Writer:
         earlier = next((r.body for r in self.store.records(seq=int(entry["seq"]))), None) or {}
         changed = ", ".join(_changed(earlier, mapped.body))
         words = f"key '{intent}' was sent before with another body ({changed}); target id {entry['target_id']}"
-        self._failed(row, mapped, intent, Duplicate(words, help="use action: upsert to send changes"), journalled=False)
+        twin = Duplicate(words, help="use action: upsert to send changes")
+        self._failed(row, mapped, intent, twin, journalled=False, receipt=Receipt(entry["target_id"] or ""))
         return False
 
-    def _ask(self, row: Row, mapped: Mapped, intent: str) -> bool:
-        """An earlier try may have arrived. Returns True when it has not, so that it is sent now."""
+    def _not_there(self, row: Row) -> bool:
+        """Ask for what was sent, when nothing is to be sent now. True when the target does not hold it."""
+        if self.counts.paused:
+            return False
+        body = dict(row.body or {})
+        match = {name: body.get(name) for name in self.flow.target.match}
+        return self._ask(row, Mapped(body, row.intent, match), row.intent or f"#{row.seq}", None)
+
+    def _ask(self, row: Row, mapped: Mapped, intent: str, entry: Mapping[str, Any] | None) -> bool:
+        """An earlier try may have arrived. Returns True when it has not, so that it is sent now.
+
+        entry: the journal's, when it has one; it may tell of another record, or of this one before it was edited.
+        """
         by = self._find_by(row.body or mapped.body)
         if not by:
             log().info("sent again", flow=row.flow, key=row.key, reason="the target cannot be asked")
@@ -159,9 +178,14 @@ class Writer:
             ids = ", ".join(receipt.id for receipt in found[:5])
             words = f"{len(found)} objects at the target have {_pairs(by)}: {ids}"
             self._failed(
-                row, mapped, intent, Conflict(words, help="keep one of them, then discard or replay"), journalled=True
-            )
+                row, mapped, intent, Conflict(words, help="keep one of them, then discard or replay"), journalled=False
+            )  # the intent stays in doubt, so that a replay asks again
             return False
+        own = row.state in ("sent", "in_doubt") and not row.edited
+        if entry is not None and not own and entry["fingerprint"] != fingerprint(mapped.body):
+            # What arrived is not what this record says.
+            self.store.arrived(row.flow, intent, found[0].id)
+            return self._known(row, mapped, intent, {**entry, "target_id": found[0].id})
         self._confirm(row, mapped, intent, found[0], how="found", body=row.body or mapped.body)
         return False
 
@@ -183,7 +207,8 @@ class Writer:
     def _send(self, batch: Sequence[tuple[Row, Mapped, str]]) -> None:
         target = self.flow.target
         self._seam("mapped")
-        self.store.intend([(row, intent, mapped.body) for row, mapped, intent in batch], self.flow.hash)
+        objects = [self._object(mapped) for _, mapped, _ in batch] if target.only_changes else []
+        self.store.intend([(row, intent, mapped.body) for row, mapped, intent in batch], self.flow.hash, objects)
         self._seam("intended")
         size = max(1, target.batch)
         for start in range(0, len(batch), size):
@@ -192,19 +217,15 @@ class Writer:
                 for row, _, intent in part:  # the intent was never sent
                     with self.store.transaction() as tx:
                         self.store.forget_intent(tx, row.flow, intent)
-                        self.store.fail(
-                            tx, row, Failure("auth", self.counts.paused), state="received", due=self.store.time()
-                        )
+                        paused = Failure("auth", self.counts.paused)
+                        self.store.fail(tx, row, paused, state="received", due=self.store.time(), attempts=row.attempts)
                 continue
             items = [
                 Item(target.object, target.action, mapped.body, mapped.idempotency_key, target.match)
                 for _, mapped, _ in part
             ]
             self.counts.sends += len(items)
-            try:
-                verdicts = list(self.target.deliver(items))
-            except ConnectorError as error:
-                verdicts = [error] * len(items)
+            verdicts = self._deliver(items)
             self._seam("answered")
             for index, (row, mapped, intent) in enumerate(part):
                 verdict = verdicts[index] if index < len(verdicts) else DeliveryUnknown("the connector gave no verdict")
@@ -214,20 +235,42 @@ class Writer:
                     self._failed(row, mapped, intent, verdict, journalled=True)
             self._seam("settled")
 
+    def _deliver(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict an item. A batch refused as a whole is halved until the bad record stands alone."""
+        try:
+            return list(self.target.deliver(items))
+        except (Refused, Duplicate, NotFound, Conflict) as error:
+            if len(items) == 1:
+                return [error]
+            half = len(items) // 2
+            return [*self._deliver(items[:half]), *self._deliver(items[half:])]
+        except ConnectorError as error:
+            return [error] * len(items)
+        except Exception as error:
+            # A mistake in a connector costs the records it was made with, which may have arrived; others go on.
+            log().error("connector broke", flow=self.flow.name, error=type(error).__name__, exc_info=True)
+            return [DeliveryUnknown(f"the connector broke: {type(error).__name__}")] * len(items)
+
+    def _remember(self, tx: Connection, row: Row, receipt: Receipt) -> None:
+        saves = self.plan.saves(row.payload, receipt.response)
+        if isinstance(saves, Rejected):
+            log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
+            self.counts.warnings += 1
+            return
+        for save in saves:
+            before = self.store.remember(tx, save.xref, save.source_id, save.target_id)
+            if before is not None:
+                log().warning("moved", xref=save.xref, source_id=save.source_id, before=before, now=save.target_id)
+                self.counts.warnings += 1
+
     def _confirm(
         self, row: Row, mapped: Mapped, intent: str, receipt: Receipt, *, how: str, body: Mapping[str, Any]
     ) -> None:
-        saves = self.plan.saves(row.payload, receipt.response)
         with self.store.transaction() as tx:
             self.store.confirm(tx, row, intent, receipt, how=how, body=body)
-            if isinstance(saves, Rejected):
-                log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
-                self.counts.warnings += 1
-            else:
-                for save in saves:
-                    self.store.remember(tx, save.xref, save.source_id, save.target_id)
+            self._remember(tx, row, receipt)
             if self.flow.target.only_changes:
-                self.store.note_sent(tx, row.flow, self._object(mapped), fingerprint(mapped.body))
+                self.store.note_sent(tx, row.flow, self._object(mapped), fingerprint(body))
         self.counts.confirmed += 1
         log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
         self._report(row, "confirmed", receipt.id)
@@ -244,8 +287,21 @@ class Writer:
     def _reject(self, row: Row, outcome: Rejected) -> None:
         failure = Failure(outcome.error_class, outcome.message, outcome.field, outcome.help, str(outcome.span))
         policy = self._policy(outcome.error_class)
+        tries = row.attempts + 1
+        if outcome.error_class in ("network", "rate_limited", "auth"):  # of a live lookup
+            self.counts.outside = failure.message
         with self.store.transaction() as tx:
-            self._bury(tx, row, policy, failure, None)
+            if policy.pause:
+                self.counts.paused = failure.message
+                self.store.fail(tx, row, failure, state="received", due=self.store.time())
+                self._report(row, "waiting", failure.message)
+            elif policy.retry is not None and tries <= policy.retry.times:
+                due = self.store.time() + self._pause(policy.retry, tries, None)
+                self.store.fail(tx, row, failure, state="received", due=due, attempts=tries)
+                self.counts.retried += 1
+                self._report(row, "waiting", failure.message)
+            else:
+                self._bury(tx, row, policy, failure, None)
 
     def _policy(self, error_class: str) -> Policy:
         found = self.flow.on_error.get(error_class)
@@ -254,9 +310,20 @@ class Writer:
         return found or self.flow.on_error["other"]
 
     def _failed(
-        self, row: Row, mapped: Mapped, intent: str, error: ConnectorError, *, journalled: bool, in_doubt: bool = False
+        self,
+        row: Row,
+        mapped: Mapped,
+        intent: str,
+        error: ConnectorError,
+        *,
+        journalled: bool,
+        in_doubt: bool = False,
+        receipt: Receipt | None = None,
     ) -> None:
-        """What the flow says follows from this class of error."""
+        """What the flow says follows from this class of error.
+
+        in_doubt: it was the question that failed. receipt: of what the target holds already, where it is known.
+        """
         policy = self._policy(error.error_class)
         unknown = in_doubt or isinstance(error, DeliveryUnknown)
         words = error.message + "".join(
@@ -264,12 +331,14 @@ class Writer:
         )
         failure = Failure(
             error.error_class,
-            f"{error.code}: {words}" if error.code else words,
+            redact(f"{error.code}: {words}" if error.code else words),  # some targets repeat what they were sent
             error.field,
-            error.help,
+            redact(error.help),
             str(self.flow.target.span),
         )
-        tries = row.attempts + (0 if in_doubt else 1)
+        tries = row.attempts + 1
+        if policy.finish == "success" and receipt is None:
+            receipt = self._twin(row, mapped)
         with self.store.transaction() as tx:
             if journalled and not unknown:
                 self.store.forget_intent(tx, row.flow, intent)
@@ -279,20 +348,34 @@ class Writer:
                 self.counts.outside = failure.message
             if policy.pause:
                 self.counts.paused = failure.message
-                self.store.fail(tx, row, failure, state="in_doubt" if unknown else "received", due=self.store.time())
+                state = "in_doubt" if unknown else "received"
+                self.store.fail(tx, row, failure, state=state, due=self.store.time(), attempts=row.attempts)
                 self._report(row, "waiting", failure.message)
-            elif policy.finish == "success":
-                self.store.confirm(tx, row, intent, Receipt(""), how="finished", body=mapped.body, flag=policy.flag)
+            elif policy.finish == "success" and receipt is not None:
+                self.store.confirm(tx, row, intent, receipt, how="finished", body=mapped.body, flag=policy.flag)
+                if receipt.response:
+                    self._remember(tx, row, receipt)
                 self.counts.confirmed += 1
                 self._report(row, "confirmed", failure.message)
             elif policy.retry is not None and tries <= policy.retry.times:
                 due = self.store.time() + self._pause(policy.retry, tries, getattr(error, "retry_after_secs", None))
-                self.store.fail(tx, row, failure, state="in_doubt" if unknown else "received", due=due)
+                self.store.fail(tx, row, failure, state="in_doubt" if unknown else "received", due=due, attempts=tries)
                 self.counts.retried += 1
                 self._report(row, "waiting", failure.message)
             else:
                 self._bury(tx, row, policy, failure, mapped)
         log().info("failed", flow=row.flow, key=row.key, error_class=error.error_class, message=failure.message)
+
+    def _twin(self, row: Row, mapped: Mapped) -> Receipt:
+        """What stands at the target in place of this record, so that its number is remembered; empty when unknown."""
+        by = self._find_by(mapped.body)
+        try:
+            found = self.target.find(self.flow.target.object, by) if by else ()
+        except ConnectorError as error:
+            log().warning("not remembered", flow=row.flow, key=row.key, message=redact(error.message))
+            self.counts.warnings += 1
+            found = ()
+        return found[0] if len(found) == 1 else Receipt("")
 
     def _pause(self, retry: Retry, tries: int, retry_after: float | None) -> float:
         """Seconds: exponential with full jitter, and never sooner than the target asked for."""

@@ -15,7 +15,7 @@ from flowrun.cli.project import open_flow, store_path
 from flowrun.cli.records import read_records
 from flowrun.errors import ConnectorError
 from flowrun.flow.model import Flow, Schedule, Webhook
-from flowrun.logs import configure
+from flowrun.logs import configure, redact
 from flowrun.plan import Mapped
 from flowrun.runner import Summary, apply_all, query_of, run_flow
 from flowrun.store import Row, open_store
@@ -87,7 +87,7 @@ def command(
                     )
                 except ConnectorError as error:
                     progress.stop()
-                    click.echo(f"error: {error.error_class}: {error.message}", err=True)
+                    click.echo(redact(f"error: {error.error_class}: {error.message}"), err=True)
                     if error.help:
                         click.echo(f"  = help: {error.help}", err=True)
                     click.echo("what was read before is held and delivered; run again to go on", err=True)
@@ -180,6 +180,8 @@ def print_summary(summary: Summary) -> None:
         click.echo(f"  skipped by {reason}: {count}")
     if c.paused:
         click.echo(f"  paused: {c.paused}")
+    elif summary.waiting and summary.next_due is None:
+        click.echo("  waiting records stand behind dead letters of their keys")
     elif summary.waiting and summary.next_due is not None:
         at = datetime.fromtimestamp(summary.next_due, UTC).strftime("%H:%M:%S")
         click.echo(

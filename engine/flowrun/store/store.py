@@ -109,17 +109,10 @@ class Store:
     def claim(self, flow: str, limit: int) -> list[Row]:
         """The oldest due record of each free lane, at most ``limit``. A later record of a key waits behind an open
         dead letter of that key, unless it has a version."""
-        r, older = t.records.c, t.records.alias("older")
-        o = older.c
-        blocked: ColumnElement[bool] = exists().where(
-            o.flow == r.flow,
-            o.lane == r.lane,
-            o.seq < r.seq,
-            or_(o.state.in_(t.OPEN), and_(o.state == "dead", o.key == r.key, r.version.is_(None))),
-        )
+        r = t.records.c
         query = (
             select(t.records)
-            .where(r.flow == flow, r.state.in_(t.OPEN), r.due <= self.time(), ~blocked)
+            .where(r.flow == flow, r.state.in_(t.OPEN), r.due <= self.time(), ~_blocked())
             .order_by(r.seq)
             .limit(limit)
         )
@@ -127,11 +120,11 @@ class Store:
             return [row_of(dict(found)) for found in tx.execute(query).mappings()]
 
     def next_due(self, flow: str) -> float | None:
-        """When the next open record may be tried; None when nothing waits."""
+        """When the next record of a free lane may be tried; None when nothing waits, or only behind dead letters."""
         r = t.records.c
         with self.transaction() as tx:
             found: float | None = tx.execute(
-                select(func.min(r.due)).where(r.flow == flow, r.state.in_(t.OPEN))
+                select(func.min(r.due)).where(r.flow == flow, r.state.in_(t.OPEN), ~_blocked())
             ).scalar()
         return found
 
@@ -147,9 +140,16 @@ class Store:
             found = tx.execute(select(t.journal).where(j.flow == flow, j.intent.in_(intents))).mappings()
             return {entry["intent"]: dict(entry) for entry in found}
 
-    def intend(self, rows: Sequence[tuple[Row, str, Mapping[str, Any]]], flow_hash: str) -> None:
-        """Commit what is about to be sent: (row, intent, body). From here on each is in doubt until its outcome."""
+    def intend(
+        self, rows: Sequence[tuple[Row, str, Mapping[str, Any]]], flow_hash: str, objects: Sequence[str] = ()
+    ) -> None:
+        """Commit what is about to be sent: (row, intent, body). From here on each is in doubt until its outcome.
+
+        objects: what the target holds of these is no longer known, so their fingerprints go.
+        """
         with self.transaction() as tx:
+            for object_ in objects:
+                tx.execute(delete(t.sent).where(t.sent.c.flow == rows[0][0].flow, t.sent.c.object == object_))
             for row, intent, body in rows:
                 tx.execute(delete(t.journal).where(t.journal.c.flow == row.flow, t.journal.c.intent == intent))
                 tx.execute(
@@ -224,6 +224,7 @@ class Store:
         *,
         state: str,
         due: float | None = None,
+        attempts: int | None = None,
         queue: str | None = None,
         flag: str | None = None,
         body: Mapping[str, Any] | None = None,
@@ -237,6 +238,8 @@ class Store:
         }  # fmt: skip
         if due is not None:
             values["due"] = due
+        if attempts is not None:
+            values["attempts"] = attempts
         if state == "received":
             values["intent"] = None  # nothing was done under it, so a newer version may overtake
         if body is not None:
@@ -244,6 +247,16 @@ class Store:
         if flow_hash is not None:
             values["flow_hash"] = flow_hash
         self._change(tx, row.seq, **values)
+
+    def arrived(self, flow: str, intent: str, target_id: str) -> None:
+        """What was in doubt under this intent is at the target."""
+        j = t.journal.c
+        with self.transaction() as tx:
+            tx.execute(
+                update(t.journal)
+                .where(j.flow == flow, j.intent == intent)
+                .values(state="done", target_id=target_id, at=self.time())
+            )
 
     def forget_intent(self, tx: Connection, flow: str, intent: str) -> None:
         """Nothing was done under this intent."""
@@ -265,7 +278,8 @@ class Store:
                 found.update((key, value) for key, value in tx.execute(query))
         return found
 
-    def remember(self, tx: Connection, name: str, source_id: str, target_id: str) -> None:
+    def remember(self, tx: Connection, name: str, source_id: str, target_id: str) -> str | None:
+        """Keep a cross-reference. Returns the other target id that stood there before, which is replaced."""
         x = t.xref.c
         there = tx.execute(select(x.target_id).where(x.name == name, x.source_id == source_id)).scalar()
         if there is None:
@@ -276,6 +290,8 @@ class Store:
                 .where(x.name == name, x.source_id == source_id)
                 .values(target_id=target_id, at=self.time())
             )
+            return str(there)
+        return None
 
     def was_sent(self, flow: str, object_: str) -> str | None:
         s = t.sent.c
@@ -393,6 +409,17 @@ class Store:
             for row in rows:
                 self._change(tx, row.seq, state="discarded", reason=reason)
                 self.audit(tx, who, "dlq discard", f"{row.flow} {row.key} #{row.seq}: {reason}")
+
+
+def _blocked() -> ColumnElement[bool]:
+    """An older record of the lane is open, or an older one of the key is a dead letter and versions do not decide."""
+    r, o = t.records.c, t.records.alias("older").c
+    return exists().where(
+        o.flow == r.flow,
+        o.lane == r.lane,
+        o.seq < r.seq,
+        or_(o.state.in_(t.OPEN), and_(o.state == "dead", o.key == r.key, r.version.is_(None))),
+    )
 
 
 _CLEAR: dict[str, Any] = {
