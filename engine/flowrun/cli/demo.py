@@ -183,10 +183,9 @@ class Demo:
         )
         self.shop.place_order([("mug-1", "Mug", 1, "10.00")], order_id=int(REFUSED), customer_id=77)
         (self.root / ".flowrun").mkdir(exist_ok=True)
-        store = open_store(self.root / ".flowrun" / "state-qa.db", now=system_clock)
+        store = open_store(self.root / ".flowrun" / "state-qa.db")
         try:
-            with store.transaction() as tx:  # a flow that syncs customers would have left this
-                store.remember(tx, "customers", "42", "17100001")
+            store.xrefs.put([("customers", "42", "17100001")], "demo")  # a flow that syncs customers leaves this
         finally:
             store.close()
 

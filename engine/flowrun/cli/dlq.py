@@ -134,7 +134,7 @@ def edit(flow: str, key: str, changes: tuple[str, ...], file: Path | None, env: 
         if payload == row.payload:
             click.echo("nothing changed")
             return EXIT_OK
-        store.edit(row, payload, who())
+        store.letters.edit(row, payload, who())
     finally:
         store.close()
     click.echo(f"corrected {flow} {key}; next: flowrun dlq replay {flow} {key}")
@@ -204,7 +204,7 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
         with opened(
             project, environment, (checked.target.connection, *live), registry, now=system_clock
         ) as connections:
-            store.replay(rows, who())
+            store.letters.replay(rows, who())
             with Progress(False) as progress:
                 summary = run_flow(
                     checked,
@@ -231,7 +231,7 @@ def discard(flow: str, keys: tuple[str, ...], reason: str, env: str | None) -> i
     """Give up dead letters, for a reason."""
     _, store = project_store(env)
     try:
-        store.discard([_one(store, flow, key) for key in keys], reason, who())
+        store.letters.discard([_one(store, flow, key) for key in keys], reason, who())
     finally:
         store.close()
     click.echo(f"discarded {len(keys)}")

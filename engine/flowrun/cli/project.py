@@ -27,8 +27,9 @@ def open_flow(name_or_path: str, env: str | None) -> tuple[Project, Registry, Fl
     return project, registry, flow, compile_plan(flow, project.environment(env).values)
 
 
-def store_path(project: Project, environment: Environment) -> Path:
-    """FLOWRUN_STORE, else the environment's ``store:``, else ``.flowrun/state-ENVIRONMENT.db`` in the project.
+def store_place(project: Project, environment: Environment) -> Path | str:
+    """FLOWRUN_STORE, else the environment's ``store:``, else ``.flowrun/state-ENVIRONMENT.db`` in the project: the path
+    of an SQLite file, or the address of a PostgreSQL database.
 
     One file an environment, so that what was tried in a sandbox is never taken for done in production.
     """
@@ -36,20 +37,17 @@ def store_path(project: Project, environment: Environment) -> Path:
     if not chosen:
         return project.root / ".flowrun" / f"state-{environment.name}.db"
     chosen = str(chosen).removeprefix("sqlite:///")
-    if "://" in chosen:
-        raise ProjectError("this version keeps its state in an SQLite file", help="store: path/to/state.db")
-    return project.root / chosen
+    return chosen if "://" in chosen else project.root / chosen
 
 
 def project_store(env: str | None) -> tuple[Project, Store]:
     from flowrun.store import open_store
-    from flowrun.values import system_clock
 
     project = load_project(Path.cwd())
-    path = store_path(project, project.environment(env))
-    if not path.exists():
-        raise ProjectError(f"there is no store at {path} yet", help="flowrun run FLOW")
-    return project, open_store(path, now=system_clock)
+    place = store_place(project, project.environment(env))
+    if isinstance(place, Path) and not place.exists():
+        raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
+    return project, open_store(place)
 
 
 def who() -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.project import open_flow, store_path
+from flowrun.cli.project import open_flow, store_place
 from flowrun.cli.records import read_records
 from flowrun.errors import ConnectorError
 from flowrun.flow.model import Flow, Schedule, Webhook
@@ -63,7 +63,7 @@ def command(
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
     for line in not_executed(checked, bool(input_)):
         click.echo(f"note: {line}", err=True)
-    store = open_store(store_path(project, environment), now=system_clock)
+    store = open_store(store_place(project, environment))
     try:
         with opened(project, environment, names, registry, now=system_clock) as connections:
             source = None if input_ else connections[checked.source.connection]
@@ -180,10 +180,10 @@ def print_summary(summary: Summary) -> None:
         click.echo(f"  skipped by {reason}: {count}")
     if c.paused:
         click.echo(f"  paused: {c.paused}")
-    elif summary.waiting and summary.next_due is None:
+    elif summary.waiting and summary.next_due_in is None:
         click.echo("  waiting records stand behind dead letters of their keys")
-    elif summary.waiting and summary.next_due is not None:
-        at = datetime.fromtimestamp(summary.next_due, UTC).strftime("%H:%M:%S")
+    elif summary.waiting and summary.next_due_in is not None:
+        at = (datetime.now(UTC) + timedelta(seconds=summary.next_due_in)).strftime("%H:%M:%S")
         click.echo(
             f"  waiting records are due from {at} UTC; run again then" + (f" (last: {c.outside})" if c.outside else "")
         )
@@ -223,7 +223,7 @@ def _rows(flow: Flow, plan: Any, store: Any, source: Any, records: Any) -> Any:
     found = (
         records
         if records is not None
-        else (r for p in source.read(query_of(flow, store.cursor(flow.name))) for r in p.records)
+        else (r for p in source.read(query_of(flow, store.cursors.current(flow.name))) for r in p.records)
     )
     if flow.source.group_by is None:
         yield from found
@@ -246,9 +246,9 @@ def _row(flow: Flow, key: str, record: Any, seq: int) -> Row:
             "lane": key,
             "state": "received",
             "payload": record,
-            "due": 0.0,
             "attempts": 0,
             "edited": False,
+            "lane_id": 0,
             "received_at": 0.0,
             "changed_at": 0.0,
         }

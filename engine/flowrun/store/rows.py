@@ -1,15 +1,20 @@
-"""What the store speaks in: rows as values, fingerprints, and how versions compare."""
+"""What the store speaks in: records as rows, what happens to them, fingerprints, and how versions compare."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal
 
-from flowrun.values import decode_json, encode_json
+import msgspec
+
+from flowrun.connector import Receipt
+from flowrun.values import decode_json
+
+_sorting = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,8 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record of the inbox. attempts: sends so far. place: ``file:line:column`` of the flow where it failed."""
+    """A record of the inbox. attempts: sends so far. body, intent: of the journal when it was sent, else the body that
+    the flow made of it last. place: ``file:line:column`` of the flow where it failed. lane_id: while it is held."""
 
     seq: int
     flow: str
@@ -32,7 +38,6 @@ class Row:
     version: str | None
     lane: str
     state: str
-    due: float
     attempts: int
     payload: dict[str, Any]
     body: dict[str, Any] | None
@@ -50,44 +55,100 @@ class Row:
     run: int | None
     received_at: float
     changed_at: float
+    lane_id: int = 0
 
 
-def row_of(found: Mapping[str, Any]) -> Row:
-    names = Row.__slots__
-    values = {name: found[name] for name in names}
+@dataclass(slots=True)
+class Held:
+    """Lanes that one worker holds, and their records in order.
+
+    fences: lane id → the claim's number. deadline: by ``boot_time()``; nothing is sent later without ``renew``.
+    """
+
+    worker: str
+    fences: dict[int, int]
+    rows: list[Row]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record stands where it stands. place: of the flow file."""
+
+    error_class: str
+    message: str
+    field: str = ""
+    help: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to be sent. replaces: the journal knows this key already, from another send."""
+
+    row: Row
+    key: str
+    body: Mapping[str, Any]
+    print_: str
+    replaces: bool = False
+    object: str = ""  # only_changes: what the target holds of it is not known until the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The state a record comes to.
+
+    wait_secs: it stays in its lane and is due again after so long; None with an open state: at once.
+    journal: ``done`` and ``forget`` change the entry of ``intent``; ``""`` leaves the journal alone.
+    body: kept with a dead letter that was never sent. xrefs: (name, source id, target id) to remember.
+    object, print_: what the target is now known to hold (only_changes). event, detail: for the history.
+    """
+
+    row: Row
+    state: str
+    reason: str | None = None
+    failure: Failure | None = None
+    wait_secs: float | None = None
+    attempts: int | None = None
+    queue: str | None = None
+    flag: str | None = None
+    journal: Literal["", "done", "forget"] = ""
+    intent: str = ""
+    receipt: Receipt | None = None
+    how: str = ""
+    body: Mapping[str, Any] | None = None
+    xrefs: Sequence[tuple[str, str, str]] = ()
+    object: str = ""
+    print_: str = ""
+    event: str = ""
+    detail: Mapping[str, Any] | None = None
+    flow_hash: str | None = None
+
+
+def row_of(found: Any, lane_id: int = 0) -> Row:
+    """found: a row of ``records``, as a mapping."""
+    values: dict[str, Any] = dict(found)
     values["payload"] = decode_json(found["payload"])
     values["body"] = decode_json(found["body"]) if found["body"] is not None else None
     values["edited"] = bool(found["edited"])
-    return Row(**values)
+    return Row(**values, intent=None, lane_id=lane_id)
 
 
 def fingerprint(value: Any) -> str:
     """The same for equal JSON values, whatever the order of keys; 1.0 and 1.00 differ, as their texts do."""
-    return hashlib.sha256(encode_json(_sorted(value))).hexdigest()
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [_sorted(item) for item in value]
-    return value
+    return hashlib.sha256(_sorting.encode(value)).hexdigest()
 
 
 def newer(version: str, than: str) -> bool:
     """Whether one version is newer than another: as numbers, as times, else as text."""
-    return _comparable(version, than)
-
-
-def _comparable(a: str, b: str) -> bool:
     try:
-        return Decimal(a) > Decimal(b)
+        return Decimal(version) > Decimal(than)
     except InvalidOperation:
         pass
     try:
-        return _time(a) > _time(b)
+        return _time(version) > _time(than)
     except ValueError:
-        return a > b
+        return version > than
 
 
 def _time(text: str) -> datetime:

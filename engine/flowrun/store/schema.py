@@ -1,4 +1,5 @@
-"""The tables. Times are seconds since 1970 in UTC; payloads, bodies and answers are JSON in bytes.
+"""The tables, alike on SQLite and PostgreSQL. Times are seconds since 1970 in UTC by the database's clock; payloads,
+bodies and answers are JSON in bytes.
 
 ``migrations/`` makes these tables; a test holds both equal.
 """
@@ -17,10 +18,21 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
+    text,
 )
+from sqlalchemy.sql import ColumnElement
 
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
+
+OPEN = ("received", "sent", "in_doubt")
+"""States that deliver; ``dead`` is open too, but waits for a person."""
+FINAL = ("confirmed", "skipped", "superseded", "discarded")
+
+_IS_OPEN = text("state IN ('received', 'sent', 'in_doubt')")
+_IS_UNSENT = text("state IN ('received', 'dead')")
+_IS_FLAGGED = text("flag IS NOT NULL")
 
 records = Table(
     "records",
@@ -29,14 +41,11 @@ records = Table(
     Column("flow", String(100), nullable=False),
     Column("key", Text, nullable=False),
     Column("version", Text),
-    Column("fingerprint", String(64), nullable=False),
     Column("lane", Text, nullable=False),
     Column("state", String(12), nullable=False),
-    Column("due", Float, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("payload", LargeBinary, nullable=False),
-    Column("body", LargeBinary),
-    Column("intent", Text),  # the idempotency key under which it was or will be sent
+    Column("body", LargeBinary),  # what the flow made of a record that was never sent; the journal has what was
     Column("reason", Text),  # why skipped, superseded, discarded or waiting
     Column("queue", String(100)),
     Column("error_class", String(20)),
@@ -51,8 +60,35 @@ records = Table(
     Column("received_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),
     Index("records_by_key", "flow", "key", "seq"),
-    Index("records_by_lane", "flow", "lane", "seq"),
-    Index("records_by_state", "flow", "state", "due"),
+    Index("records_by_run", "run"),
+    # Partial, since what is done is a thousand times what waits.
+    Index("records_open", "flow", "lane", "seq", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+    Index("records_unsent", "flow", "key", "seq", sqlite_where=_IS_UNSENT, postgresql_where=_IS_UNSENT),
+    Index("records_flagged", "flow", "seq", sqlite_where=_IS_FLAGGED, postgresql_where=_IS_FLAGGED),
+    sqlite_autoincrement=True,
+)
+
+heads = Table(  # the newest accepted version of each key; what arrives again or late is told by it
+    "heads",
+    metadata,
+    Column("flow", String(100), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("version", Text),
+    Column("fingerprint", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+lanes = Table(  # one row per ordering key with open records
+    "lanes",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("flow", String(100), nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("due", Float),  # when its oldest record may be tried; while it is held, when the lease ends; None: parked
+    Column("fence", Integer, nullable=False),  # counts the claims, so that a late worker is known as late
+    Column("worker", String(64)),
+    UniqueConstraint("flow", "lane", name="lanes_once"),
+    Index("lanes_due", "flow", "due"),
     sqlite_autoincrement=True,
 )
 
@@ -67,31 +103,36 @@ cursors = Table(
     Index("cursors_by_flow", "flow", "id"),
 )
 
-journal = Table(
+journal = Table(  # what was about to be sent, and the receipt once it is known to have arrived
     "journal",
     metadata,
     Column("id", _Serial, primary_key=True, autoincrement=True),
     Column("flow", String(100), nullable=False),
-    Column("intent", Text, nullable=False),
+    Column("intent", Text, nullable=False),  # the idempotency key
+    Column("seq", BigInteger, nullable=False),
     Column("state", String(10), nullable=False),  # in_doubt, done
-    Column("seq", Integer, nullable=False),
-    Column("fingerprint", String(64), nullable=False),  # of the body that was sent
+    Column("fingerprint", String(64), nullable=False),  # of the body
+    Column("body", LargeBinary, nullable=False),
     Column("target_id", Text),
-    Column("at", Float, nullable=False),
-    UniqueConstraint("flow", "intent", name="journal_once"),
-)
-
-receipts = Table(
-    "receipts",
-    metadata,
-    Column("id", _Serial, primary_key=True, autoincrement=True),
-    Column("seq", Integer, nullable=False),
-    Column("target_id", Text, nullable=False),
-    Column("created", Integer, nullable=False),
-    Column("how", String(12), nullable=False),  # sent, found, known, unchanged
+    Column("created", Integer),
+    Column("how", String(12)),  # sent, found, finished
     Column("response", LargeBinary),
     Column("at", Float, nullable=False),
-    Index("receipts_by_seq", "seq"),
+    UniqueConstraint("flow", "intent", name="journal_once"),
+    Index("journal_by_seq", "seq"),
+    Index("journal_by_target", "flow", "target_id"),
+)
+
+history = Table(  # what a record lived through beside the usual: retries, questions, corrections, replays
+    "history",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("event", String(12), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("who", Text),  # a person, where one did it
+    Index("history_by_seq", "seq", "id"),
 )
 
 xref = Table(
@@ -106,13 +147,24 @@ xref = Table(
     Index("xref_by_target", "name", "target_id"),
 )
 
-sent = Table(
+sent = Table(  # only_changes: what the target is known to hold
     "sent",
     metadata,
     Column("flow", String(100), primary_key=True),
     Column("object", Text, primary_key=True),  # the match fields' values
     Column("fingerprint", String(64), nullable=False),
     Column("at", Float, nullable=False),
+)
+
+circuits = Table(  # connections that are not to be called now
+    "circuits",
+    metadata,
+    Column("connection", String(100), primary_key=True),
+    Column("state", String(10), nullable=False),  # failing, open, paused
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("until", Float),  # when one record may try it; None: when a person says so
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
 )
 
 runs = Table(
@@ -151,6 +203,17 @@ audit = Table(
     Column("detail", Text, nullable=False),
 )
 
-OPEN = ("received", "sent", "in_doubt")
-"""States that deliver; ``dead`` is open too, but waits for a person."""
-FINAL = ("confirmed", "skipped", "superseded", "discarded")
+
+def among(state: ColumnElement[str], *names: str) -> ColumnElement[bool]:
+    """``state IN (…)`` in letters: SQLite uses a partial index only where the query repeats its condition literally,
+    and a list of bound values cannot be run for many rows at once."""
+    return state.in_([literal_column(f"'{name}'") for name in names])
+
+
+def is_open(state: ColumnElement[str]) -> ColumnElement[bool]:
+    return among(state, *OPEN)
+
+
+def is_unsent(state: ColumnElement[str], only: str) -> ColumnElement[bool]:
+    """``only``: received or dead."""
+    return among(state, "received", "dead") & (state == literal_column(f"'{only}'"))

@@ -1,0 +1,93 @@
+"""Rows to outcomes: the plan applied to a batch, with the cross-references and live look-ups it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from flowrun.connector import Reads
+from flowrun.errors import ConnectorError, ProjectError
+from flowrun.flow.model import Flow
+from flowrun.lookups import MISS, Gathering, Key, Snapshot
+from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
+from flowrun.runner.intake import LONGEST_KEY
+from flowrun.store import Row, Store
+
+ROUNDS = 1000  # of resolving what a record wants: each answers a key, so more is a circle of live look-ups
+
+
+def apply_all(
+    flow: Flow, plan: Plan, store: Store, rows: Sequence[Row], connections: Mapping[str, Any]
+) -> list[Mapped | Skipped | Rejected]:
+    """Map a batch; wanted keys of all its records are resolved with one query per table and round.
+
+    One round finds all the cross-references of a record; a further one is needed only where a look-up's key depends on
+    another look-up's answer, and for each live look-up.
+    """
+    snapshot = Snapshot()
+    xrefs = frozenset(name for name, lookup in flow.lookups.items() if lookup.kind == "xref")
+    found: dict[int, Mapped | Skipped | Rejected] = {}
+    open_ = list(rows)
+    for _ in range(ROUNDS):
+        wanted: dict[str, set[Key]] = {}
+        still = []
+        missing: dict[int, Collection[str]] = {}
+        for row in open_:
+            outcome = _outcome(plan, row, snapshot)
+            if not isinstance(outcome, Wanted):
+                found[row.seq] = outcome
+                continue
+            still.append(row)
+            missing[row.seq] = outcome.keys.keys()
+            for name, keys in outcome.keys.items():
+                wanted.setdefault(name, set()).update(keys)
+            gathering = Gathering(snapshot, xrefs)
+            plan.apply(row.payload, gathering)
+            for name, more in gathering.wanted.items():
+                wanted.setdefault(name, set()).update(more)
+        open_ = still
+        for name, needed in wanted.items():
+            try:
+                snapshot.add(name, resolve(flow, store, name, needed, connections))
+            except ConnectorError as error:  # a live lookup's system: its records follow on_error, others go on
+                refused = Rejected(error.error_class, "", f"lookup '{name}': {error.message}", help=error.help)
+                found.update((row.seq, refused) for row in open_ if name in missing[row.seq])
+        open_ = [row for row in open_ if row.seq not in found]
+        if not open_:
+            break
+    for row in open_:
+        found[row.seq] = Rejected("bad_data", "", f"more than {ROUNDS} look-ups of one record depend on each other")
+    return [found[row.seq] for row in rows]
+
+
+def _outcome(plan: Plan, row: Row, snapshot: Snapshot) -> Outcome:
+    if row.key.startswith("?"):  # taken in without an identity: say why, until it is corrected
+        identity = plan.identify(row.payload)
+        if isinstance(identity, Rejected):
+            return identity
+        if len(identity.key or "") > LONGEST_KEY or len(identity.lane or "") > LONGEST_KEY:
+            return Rejected("bad_data", "source.key", f"a key is at most {LONGEST_KEY} characters")
+        if "\0" in (identity.key or "") or "\0" in (identity.lane or ""):
+            return Rejected("bad_data", "source.key", "a key cannot hold the character U+0000")
+    return plan.apply(row.payload, snapshot)
+
+
+def resolve(flow: Flow, store: Store, name: str, keys: set[Key], connections: Mapping[str, Any]) -> dict[Key, Any]:
+    """Answers for the wanted keys of one lookup; keys without a row are MISS."""
+    lookup = flow.lookups[name]
+    answers: dict[Key, Any] = dict.fromkeys(keys, MISS)
+    if lookup.kind == "xref":
+        texts = {key if isinstance(key, str) else key[0]: key for key in keys}
+        kept = store.xrefs.look_up(lookup.xref or name, sorted(texts), reverse=lookup.reverse)
+        answers.update((texts[text], value) for text, value in kept.items())
+        return answers
+    connector = connections.get(lookup.connection or "")
+    if not isinstance(connector, Reads):
+        raise ProjectError(f"lookup '{name}': connection '{lookup.connection}' cannot read one record by key")
+    for key in keys:
+        parts = (key,) if isinstance(key, str) else key
+        record = connector.get(lookup.object or "", dict(zip(lookup.find, parts, strict=True)))
+        if record is not None:
+            value = record.get(lookup.returns or "")
+            answers[key] = None if value is None else str(value)
+    return answers

@@ -1,0 +1,174 @@
+"""One pass of a flow: intake, then deliver until nothing is due."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowrun.connector import Source, Target
+from flowrun.errors import ConnectorError
+from flowrun.flow.model import Flow
+from flowrun.plan import Plan
+from flowrun.runner.guard import check_guard
+from flowrun.runner.intake import Intake
+from flowrun.runner.mapping import apply_all
+from flowrun.store import Held, Row, Store
+from flowrun.writer import Counts, Seams, Writer
+
+CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one run did. received: new records at intake; next_due_in: seconds until waiting ones may be tried."""
+
+    flow: str
+    run: int
+    read: int = 0
+    received: int = 0
+    counts: Counts = field(default_factory=Counts)
+    waiting: int = 0
+    next_due_in: float | None = None
+
+    def as_counts(self) -> dict[str, int]:
+        c = self.counts
+        return {
+            "read": self.read, "received": self.received, "confirmed": c.confirmed, "unchanged": c.unchanged,
+            "skipped": c.skipped, "dead": c.dead, "waiting": self.waiting, "sends": c.sends, "asked": c.asked,
+            "lost": c.lost, "warnings": c.warnings,
+        }  # fmt: skip
+
+
+def run_flow(
+    flow: Flow,
+    plan: Plan,
+    *,
+    target: Target,
+    store: Store,
+    source: Source | None = None,
+    records: Iterable[Mapping[str, Any]] | None = None,
+    environment: str = "",
+    connections: Mapping[str, Any] | None = None,
+    wait_secs: float = 60.0,
+    limit: int | None = None,
+    workers: int = 1,
+    override_guard: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    seams: Seams | None = None,
+    report: Callable[[Row, str, str], None] | None = None,
+    intake: bool = True,
+) -> Summary:
+    """One intake pass (from ``records``, else from ``source``), then deliver.
+
+    wait_secs: retries that are due within this time are waited for; later ones stay for the next run.
+    connections: connectors by name, for live look-ups. intake False: only deliver what is held.
+    workers: threads that deliver, each holding lanes of its own.
+    Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, StoreError.
+    """
+    run = store.begin_run(flow.name, environment, flow.hash)
+    summary = Summary(flow.name, run)
+    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit)
+    drains = [
+        Drain(
+            flow, plan, store, Writer(flow, plan, target, store, seams=seams, report=report), connections or {}, sleep
+        )
+        for _ in range(workers)
+    ]
+
+    def deliver() -> None:
+        if not override_guard:
+            check_guard(flow, plan, store, connections or {})
+        until = store.time() + wait_secs
+        store.circuits.insist(flow.target.connection)  # whoever runs it asks for a try
+        if workers == 1:
+            drains[0].run(until)
+            return
+        with ThreadPoolExecutor(workers, thread_name_prefix="deliver") as pool:
+            for job in [pool.submit(drain.run, until) for drain in drains]:
+                job.result()
+
+    try:
+        try:
+            if intake:
+                taking.take(source, records)
+        except ConnectorError:  # what was read is held; any other end (a person's Ctrl-C) is an end
+            deliver()
+            raise
+        deliver()
+    finally:
+        summary.read, summary.received = taking.read, taking.received
+        for drain in drains:
+            summary.counts.add(drain.writer.counts)
+        summary.waiting = store.lanes.waiting(flow.name)
+        summary.next_due_in = store.lanes.due_in(flow.name)
+        store.end_run(run, summary.as_counts())
+    return summary
+
+
+class Drain:
+    """Claims lanes of one flow, maps their records and writes them, until nothing is due in time."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        plan: Plan,
+        store: Store,
+        writer: Writer,
+        connections: Mapping[str, Any],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.flow = flow
+        self.plan = plan
+        self.store = store
+        self.writer = writer
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
+        self._connections = connections
+        self._sleep = sleep
+
+    def run(self, until: float) -> None:
+        """until: by the store's clock; what is due later stays."""
+        counts = self.writer.counts
+        width = CLAIM
+        probing = False
+        while not counts.paused:
+            wait, probing = self._turn(probing)
+            if wait is None:
+                return
+            if wait > 0:
+                if self.store.time() + wait > until:
+                    return
+                self._sleep(wait + 0.001)
+                continue
+            counts.held = ""
+            width = 1 if probing else min(CLAIM, width * 4)  # after an outage the width grows again, step by step
+            held = self.store.lanes.claim(self.flow.name, width, self.worker)
+            if held.rows:
+                self._write(held)
+
+    def _write(self, held: Held) -> None:
+        try:
+            outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
+        except BaseException:
+            self.store.lanes.release(held)
+            raise
+        self.writer.write(held, outcomes)
+
+    def _turn(self, probing: bool) -> tuple[float | None, bool]:
+        """(seconds to wait, None when nothing waits; whether only a probe may be sent)."""
+        due = self.store.lanes.due_in(self.flow.name)
+        if due is None:
+            return None, False
+        circuit = self.store.circuits.of(self.flow.target.connection)
+        if circuit is None or circuit.state == "failing":
+            return max(0.0, due), False
+        if due > 0:
+            return max(due, circuit.wait_secs), False
+        if circuit.wait_secs > 0:
+            return circuit.wait_secs, False
+        return (0.0, True) if self.store.circuits.probe(self.flow.target.connection) else (1.0, False)

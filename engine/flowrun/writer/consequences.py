@@ -1,0 +1,116 @@
+"""What follows from an error, as the flow's ``on_error`` says. Pure: an Ending comes out, nothing is written."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowrun.connector import Receipt
+from flowrun.errors import ConnectorError
+from flowrun.flow.model import Flow, Policy, Retry
+from flowrun.logs import redact
+from flowrun.plan import Rejected
+from flowrun.store import Ending, Failure, Row
+
+MOST_RETRY_AFTER = 24 * 3600.0  # seconds; a target that asks for more is asked again after a day
+
+_UNKNOWN = Policy(retry=Retry(8, 2.0, 300.0))
+"""What an unknown outcome means when the flow does not say: ask again, a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An ending with the counter it adds to and the words for the person who watches."""
+
+    ending: Ending
+    counter: str
+    words: str = ""
+    alert: str | None = None  # channel
+    retried: bool = False
+
+
+def policy_of(flow: Flow, error_class: str) -> Policy:
+    found = flow.on_error.get(error_class)
+    if found is None and error_class == "unknown_outcome":
+        return _UNKNOWN
+    return found or flow.on_error["other"]
+
+
+def failure_of_error(error: ConnectorError, flow: Flow) -> Failure:
+    """In words that are safe to keep: some targets repeat what they were sent, secrets included."""
+    words = error.message + "".join(f"; {code}: {text}" if code else f"; {text}" for code, text in error.details[:5])
+    return Failure(
+        error.error_class,
+        redact(f"{error.code}: {words}" if error.code else words),
+        error.field,
+        redact(error.help),
+        str(flow.target.span),
+    )
+
+
+def failure_of_rejection(outcome: Rejected) -> Failure:
+    return Failure(outcome.error_class, outcome.message, outcome.field, outcome.help, str(outcome.span))
+
+
+def consequence(
+    flow: Flow,
+    row: Row,
+    failure: Failure,
+    chance: random.Random,
+    *,
+    intent: str = "",
+    forget: bool = False,
+    unknown: bool = False,
+    burnt: bool = True,
+    body: Mapping[str, Any] | None = None,
+    retry_after: float | None = None,
+    receipt: Receipt | None = None,
+) -> Outcome:
+    """What the flow says follows from this failure.
+
+    forget: nothing was done under ``intent``. unknown: the record may be at the target, so it stays in doubt.
+    burnt: whether the try counts (not while the connection is known to be down). receipt: of what the target holds
+    already, where it is known. retry_after: seconds the target asked for.
+    """
+    policy = policy_of(flow, failure.error_class)
+    tries = row.attempts + 1
+    journal: Any = "forget" if forget and not unknown else ""
+    waiting = "in_doubt" if unknown else "received"
+    detail = {"class": failure.error_class, "field": failure.field, "message": failure.message}
+    if policy.pause or not burnt:
+        ending = Ending(
+            row, waiting, failure=failure, wait_secs=0.0, attempts=row.attempts, journal=journal, intent=intent
+        )
+        return Outcome(ending, "", failure.message, policy.alert)
+    if policy.finish == "success" and receipt is not None:
+        ending = Ending(
+            row, "confirmed", reason="finished", flag=policy.flag, failure=failure, attempts=tries,
+            journal="done" if intent else "", intent=intent, receipt=receipt, how="finished",
+            event="asked", detail={**detail, "found": receipt.id}, flow_hash=flow.hash,
+        )  # fmt: skip
+        return Outcome(ending, "confirmed", failure.message, policy.alert)
+    if policy.retry is not None and tries <= policy.retry.times:
+        wait = pause_secs(policy.retry, tries, retry_after, chance)
+        ending = Ending(
+            row, waiting, failure=failure, wait_secs=wait, attempts=tries, journal=journal, intent=intent,
+            event="retried", detail={**detail, "try": tries, "wait_secs": round(wait, 3)}, flow_hash=flow.hash,
+        )  # fmt: skip
+        return Outcome(ending, "", failure.message, policy.alert, retried=True)
+    queue = policy.dead_letter or ("review" if policy.flag else flow.name)
+    ending = Ending(
+        row, "dead", failure=failure, attempts=tries if intent else row.attempts, queue=queue, flag=policy.flag,
+        journal=journal, intent=intent, body=body, event="dead", detail=detail, flow_hash=flow.hash,
+    )  # fmt: skip
+    where = f"{failure.field}: " if failure.field else ""
+    return Outcome(ending, "dead", f"{failure.error_class}: {where}{failure.message}", policy.alert)
+
+
+def pause_secs(retry: Retry, tries: int, retry_after: float | None, chance: random.Random) -> float:
+    """Exponential with jitter over the upper half, and never sooner than the target asked for."""
+    most = min(retry.max_wait_secs, retry.wait_secs * 2 ** min(max(0, tries - 1), 30))
+    pause = chance.uniform(most / 2, most)
+    if retry_after is not None:
+        pause = max(pause, min(max(0.0, retry_after), MOST_RETRY_AFTER))
+    return pause
