@@ -23,8 +23,9 @@ from flowrun.connector import (
 from flowrun.contract import Shape
 from flowrun.errors import ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
 from flowrun.values import Clock, encode_json
-from flowrun_connectors._http.bodies import parse_json, read_json
+from flowrun_connectors._http.bodies import read_json
 from flowrun_connectors._http.errors import classify, from_status
+from flowrun_connectors._json import parse_json
 from flowrun_connectors.http import reading
 from flowrun_connectors.http.objects import METHODS, check, info, shape
 from flowrun_connectors.http.places import at, filled, text
