@@ -73,8 +73,8 @@ class Writer:
         if not changes:
             return Receipt(number_of(service, there.record), response=there.record)
         headers = _headers(service)
-        if service.etag:
-            headers["if-match"] = "*" if self._overwrite or not there.etag else there.etag
+        if service.etag and (self._overwrite or there.etag):  # none came: the system decides if it needs one
+            headers["if-match"] = "*" if self._overwrite else there.etag
         path = service.root + key_path(item.object, key, contract, v4=service.v4)
         try:
             response = self._session.write("PATCH", service.root, path, _content(service, contract, changes), headers)
