@@ -139,6 +139,9 @@ class XCartSimulator(Simulator):
             row = order_id if order_id is not None else self._id()
             when = self._moment(at)
             made = data.order(self._id, lines, when, given)
+            known = {product["sku"]: number for number, product in self.products.items()}
+            for item in made["items"]:  # deleted products stay in orders, and their number points to nothing
+                item["product_id"] = known.get(item["sku"], 1_000_000 + item["id"])
             self.orders[row] = {"id": row, "order_number": f"{row:08d}", **made, **more}
             state = "S" if status in ("P", "PP") else "I"
             paid = data.transaction(self._id, payment_method, Decimal(made["total"]), currency, when, state)
