@@ -126,4 +126,6 @@ def _equal(there: Any, wanted: Any, field: Field | None) -> bool:
             return Decimal(str(there)) == Decimal(str(wanted))
         except InvalidOperation:
             return False
+    if field is not None and field.type == "text" and isinstance(wanted, int) and not isinstance(wanted, bool):
+        wanted = str(wanted)
     return bool(there == wanted) and type(there) is type(wanted)
