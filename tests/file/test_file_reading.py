@@ -307,6 +307,20 @@ def test_files_are_objects_and_describe_themselves(tmp_path: Path) -> None:
         connect(tmp_path).pull_contract("gone.csv")
 
 
+def test_validate_reads_no_large_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowrun_connectors.file import connector
+
+    monkeypatch.setattr(connector, "LOOK_BYTES", 50)
+    put(tmp_path, "a.csv.gz", gzip.compress(os.urandom(200).hex().encode()), age=10)
+    put(tmp_path, "b.json", '[{"id":"' + "x" * 100 + '"}]', age=10)
+    put(tmp_path, "c.csv", "id\n" + "x\n" * 1000)
+    settings = {"root": str(tmp_path)}
+    assert connector.File.describe("a.csv.gz", settings) is None
+    assert connector.File.describe("b.json", settings) is None
+    assert connector.File.describe("c.csv", settings) is not None
+    assert connect(tmp_path).pull_contract("b.json").fields.keys() == {"id"}, "who asks for it, waits for it"
+
+
 @pytest.mark.parametrize(
     ("object", "actions", "readable"),
     [("a.csv", True, True), ("a.jsonl", True, True), ("a.json", False, True), ("a.csv.gz", False, True),

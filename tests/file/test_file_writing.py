@@ -70,6 +70,16 @@ def test_encodings_are_kept_over_several_writes(tmp_path: Path, encoding: str) -
     assert [row["name"] for row in rows(files, "a.csv")] == ["Müller"] * 3
 
 
+def test_what_is_added_stands_the_same_way_round(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", b"\xfe\xff" + "id\n1\n".encode("utf-16-be"))
+    (verdict,) = connect(tmp_path, encoding="utf-16").deliver([create("a.csv", {"id": "2"})])
+    assert isinstance(verdict, Refused)
+    assert verdict.help == "encoding: utf-16-be"
+    files = connect(tmp_path, encoding="utf-16-be")
+    delivered(files, "a.csv", {"id": "2"})
+    assert [row["id"] for row in rows(files, "a.csv")] == ["1", "2"]
+
+
 def test_what_an_encoding_lacks_is_refused_and_the_rest_is_written(tmp_path: Path) -> None:
     files = connect(tmp_path, encoding="latin-1")
     verdicts = files.deliver(

@@ -21,6 +21,7 @@ from flowrun_connectors.file.reading import Reader
 from flowrun_connectors.file.writing import Writer
 
 SAMPLES = 100  # records that describe a file
+LOOK_BYTES = 1 << 20  # of a packed file or a document, which validate would have to read whole
 LISTED = 200  # files that are named as objects
 
 
@@ -86,7 +87,7 @@ class File:
             folder, how = _folder(settings), Dialect.of(_given(settings))
             if isinstance(columns, list | tuple) and how.kind_of(object) == "csv":
                 return _shape(object, {str(name): "text" for name in columns}, "columns:")
-            return _described(folder, how, object)
+            return _described(folder, how, object, LOOK_BYTES)
         except FlowrunError:
             return None  # a file that cannot be read is told when it is read
 
@@ -158,9 +159,9 @@ def _kind(object: str, settings: Mapping[str, Any]) -> tuple[str, str]:
         return "", f"{error.message}; {error.help}"
 
 
-def _described(folder: Folder, how: Dialect, object: str) -> Shape | None:
+def _described(folder: Folder, how: Dialect, object: str, most: int | None = None) -> Shape | None:
     reader = Reader(folder, how, system_clock, quiet=timedelta(0), marker="")
-    found = reader.first(object, SAMPLES)
+    found = reader.first(object, SAMPLES, most)
     kinds: dict[str, Any] = {}
     for row in found:
         for name, value in row.items():

@@ -107,9 +107,15 @@ class Reader:
                 errors[0].args = (errors[0].message,)
             raise errors[0]
 
-    def first(self, object: str, count: int) -> list[dict[str, Any]]:
-        """Some records of the newest file, to see its fields; a CSV file without rows gives one of empty cells."""
+    def first(self, object: str, count: int, most: int | None = None) -> list[dict[str, Any]]:
+        """Some records of the newest file, to see its fields; a CSV file without rows gives one of empty cells.
+
+        most: bytes of a file that has to be read whole before its first record is known; larger ones are left out.
+        """
         for found in reversed(self._files(object)):
+            whole = found.name.endswith(".gz") or self._how.kind_of(found.name) == "json"
+            if most is not None and whole and found.size > most:
+                continue
             with closing(self._records(found)) as rows:
                 seen = list(islice(rows, count))
             if not seen and self._how.kind_of(found.name) == "csv":

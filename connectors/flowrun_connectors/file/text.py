@@ -82,7 +82,7 @@ def text_of(stream: IO[bytes], encoding: str, name: str) -> io.TextIOWrapper:
     """Text with its line ends as they are, without a byte order mark. Raises Refused when that tells otherwise."""
     head = stream.read(4)
     stream.seek(0)
-    mark, told = next(((m, n) for m, n in _MARKS if head.startswith(m)), (b"", ""))
+    mark, told = mark_of(head)
     if told and not told.startswith(encoding):
         raise Refused(
             f"{name} begins with the byte order mark of {told}, but is to be read as {encoding}",
@@ -92,6 +92,11 @@ def text_of(stream: IO[bytes], encoding: str, name: str) -> io.TextIOWrapper:
         raise Refused(f"{name} has no byte order mark", help=f"encoding: {encoding}-le or {encoding}-be")
     stream.seek(len(mark))
     return io.TextIOWrapper(stream, encoding=told or encoding, newline="")
+
+
+def mark_of(head: bytes) -> tuple[bytes, str]:
+    """The byte order mark that a text begins with, and the encoding it tells; ("" for none)."""
+    return next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", ""))
 
 
 def wrong_byte(stream: IO[bytes], encoding: str, name: str) -> Refused:

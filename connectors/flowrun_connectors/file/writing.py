@@ -22,7 +22,7 @@ from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Refused, U
 from flowrun.values import encode_json
 from flowrun_connectors.file.folder import Folder, is_pattern, open_to_write
 from flowrun_connectors.file.formats import Dialect, columns, records
-from flowrun_connectors.file.text import stream_of
+from flowrun_connectors.file.text import mark_of, stream_of
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Row = Mapping[str, Any]
@@ -85,6 +85,9 @@ class Writer:
         fd = open_to_write(last, parent, object)
         try:
             size = os.fstat(fd).st_size
+            told = mark_of(os.pread(fd, 4, 0))[1]
+            if told.endswith("-be") and not self._how.encoding.endswith("-be"):  # what is added would be the other way
+                raise Refused(f"{object} is {told}", help=f"encoding: {told}")
             head = self._columns(object, fd) if size else list(self._how.columns)
             verdicts, parts = list[Verdict](), list[bytes]()
             first = not size
