@@ -349,3 +349,22 @@ def test_find_goes_through_the_pages_it_is_told_of() -> None:
 def test_objects_that_make_no_sense(objects: Mapping[str, Any], words: str) -> None:
     with pytest.raises(ProjectError, match=words):
         connect(Scripted(lambda request: part(0, 1)), objects)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "there"),
+    [
+        ("", {"id": "1"}, True), ("data", {"data": {"id": "1"}}, True), ("data[0]", {"data": [{"id": "1"}]}, True),
+        ("", None, False), ("data", {"data": None}, False), ("data[0]", {"data": []}, False), ("a.b", {"a": {"b": None}}, False),
+        ("data", {"date": {"id": "1"}}, None), ("data", {"data": []}, None), ("", [], None), ("a.b", {"c": 1}, None),
+        ("data", [], None), ("", "x", None),
+    ],
+)  # fmt: skip
+def test_a_record_by_its_key_is_there_or_not_or_the_place_is_wrong(path: str, body: Any, there: bool | None) -> None:
+    objects = {"things": {"get": {"path": "one/{id}", "record": path}}}
+    api = connect(Scripted(lambda request: json_response(body)), objects)
+    if there is None:
+        with pytest.raises(ConnectorError, match="no record"):
+            api.get("things", {"id": "1"})
+    else:
+        assert (api.get("things", {"id": "1"}) is not None) is there

@@ -157,8 +157,7 @@ class Http:
             inside(body, response, errors, ConnectorError)
         except NotFound:
             return None
-        found = at(body, str(what.get("record", "")))
-        return found if isinstance(found, dict) else None
+        return _record(body, str(what.get("record", "")))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -253,3 +252,18 @@ class Http:
         except ConnectorError as error:
             return Health(False, f"{error.error_class}: {error.message}")
         return Health(True, "the credentials work" if path else "it answers")
+
+
+def _record(body: Any, path: str) -> Record | None:
+    """None where null (or an empty list) stands. Raises ConnectorError where nothing stands at all: a place that is
+    misspelt would otherwise say of every record that it is not there."""
+    found = at(body, path)
+    if isinstance(found, dict):
+        return found
+    above, _, last = path.rpartition(".")
+    holder = at(body, above)
+    if found is None and (not path or "[" in last or (isinstance(holder, dict) and last in holder)):
+        return None
+    raise ConnectorError(
+        f"no record at '{path}' of the answer" if path else "the answer is no record", help="record: …"
+    )
