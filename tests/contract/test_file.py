@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrun.connector import Query
+from flowrun.errors import NotFound
 from flowrun.testing.contract_suite import Reading, Writing, contract_tests
 from flowrun.values import encode_json
 from flowrun_connectors.file.connector import File
@@ -37,7 +38,7 @@ class Files:
     def rows(self, name: str) -> list[Mapping[str, Any]]:
         try:
             pages = list(connect(self.root, **self.settings).read(Query(name)))
-        except Exception:
+        except NotFound:
             return []
         return [row for page in pages for row in page.records]
 

@@ -82,3 +82,12 @@ def test_a_port_in_use_is_told() -> None:
     assert run.returncode == 2
     assert f"port {port} cannot be used" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(("profile", "compat"), [("native", False), ("compat", True), (None, True)])
+def test_the_simulated_store_has_the_module_where_the_connection_says_so(profile: str | None, compat: bool) -> None:
+    from flowrun.connections import simulator_of
+    from flowrun.connector import discover
+
+    settings = {"profile": profile} if profile else {}
+    assert simulator_of(discover()["xcart"], "xcart", settings).compat is compat

@@ -54,6 +54,13 @@ class XCartSimulator(Simulator):
         self.writes: dict[int, int] = {}
         self._ids = 1000
 
+    @classmethod
+    def for_settings(cls, settings: Mapping[str, Any]) -> XCartSimulator:
+        """A store without the module where the connection says ``native``; with it where nothing is said."""
+        made = cls()
+        made.compat = settings.get("profile", "compat") == "compat"
+        return made
+
     def connection_settings(self) -> dict[str, Any]:
         key = READ_ONLY_KEY if self.read_only else KEY
         return {"base_url": self.base_url, "api_key": key, "webhook_secret": WEBHOOK_SECRET}
