@@ -39,6 +39,7 @@ def test_oldest_change_first_then_by_name(tmp_path: Path) -> None:
         ("**/*.csv", ["top", "a", "b", "deep"]),
         ("in/**/*.csv", ["a", "b", "deep"]),
         ("in/**", ["a", "b", "deep"]),
+        ("**/**/*.csv", ["top", "a", "b", "deep"]),
         ("*.json", []),
     ],
 )

@@ -128,3 +128,23 @@ def test_the_folder_itself_may_be_a_link(root: Path) -> None:
     put(root, "a.csv", "id\n1\n")
     (root.parent / "alias").symlink_to(root)
     assert rows(connect(root.parent, root="alias"), "a.csv") == [{"id": "1"}]
+
+
+def test_a_tree_without_end_is_told(root: Path) -> None:
+    deep = root
+    for _ in range(25):
+        deep = deep / "x"
+    put(deep, "a.csv", "id\n1\n")
+    with pytest.raises(Refused, match="more than 20 folders deep"):
+        rows(connect(root), "**/*.csv")
+
+
+def test_a_name_that_is_no_text_is_told_and_keeps_no_other_from_being_read(root: Path) -> None:
+    put(root, "good.csv", "id\n1\n")
+    for name in (b"\xff.csv", b"a\n.csv", b"back\\slash.csv"):
+        (root / os.fsdecode(name)).write_bytes(b"id\n9\n")
+    found: list[Any] = []
+    with pytest.raises(Refused, match="is no path inside the connection's folder"):
+        for page in connect(root).read(Query("*.csv", None, "modified")):
+            found += page.records
+    assert found == [{"id": "1"}]

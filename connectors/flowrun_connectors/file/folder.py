@@ -119,8 +119,8 @@ class Folder:
     def matching(self, pattern: str) -> list[Found]:
         """Files, oldest change first, then by name, and links, which cannot be opened. Hidden ones never match."""
         with self.root() as root:
-            found = list(_walk(root, "", parts_of(pattern), 0))
-        return sorted(found, key=lambda one: (one.mtime_ns, one.name))
+            found = {one.name: one for one in _walk(root, "", parts_of(pattern), 0)}
+        return sorted(found.values(), key=lambda one: (one.mtime_ns, one.name))
 
 
 def plain(fd: int, name: str) -> int:
@@ -177,7 +177,9 @@ def _walk(fd: int, prefix: str, parts: tuple[str, ...], level: int) -> Iterator[
     for name, entry in listed:
         deeper = parts if parts[0] == "**" else rest
         if entry.is_dir(follow_symlinks=False):
-            if deeper and level < MOST_LEVELS and (parts[0] == "**" or matches(name)):
+            if deeper and (parts[0] == "**" or matches(name)):
+                if level >= MOST_LEVELS:
+                    raise Refused(f"{prefix}{name} lies more than {MOST_LEVELS} folders deep", help="name the folder")
                 try:
                     below = os.open(name, _FOLDER, dir_fd=fd)
                 except OSError:
