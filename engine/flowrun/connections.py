@@ -1,7 +1,8 @@
 """Opening a connection: settings resolved, checked against the connector's own, and a client with everything in place.
 
 A connection that the environment lists under ``sandbox`` runs against its connector's simulator, in this process, with
-its state kept in ``.flowrun/sandbox/NAME.json``.
+its state kept in ``.flowrun/sandbox/NAME.json``. One that works on files does so in ``.flowrun/sandbox/NAME/``
+instead of its own folder.
 """
 
 from __future__ import annotations
@@ -159,13 +160,14 @@ def _hide_all(value: Any) -> None:
             _hide_all(inner)
 
 
-def simulator_of(cls: Any, name: str) -> Any:
-    """A new simulator of a connector. Raises ProjectError when it has none."""
+def simulator_of(cls: Any, name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """A new simulator of a connector, for a connection with these settings. Raises ProjectError when it has none."""
     where = getattr(cls, "simulator", "")
     if not where:
-        raise ProjectError(f"connector '{name}' has no simulator")
+        help = "a sandboxed connection works in .flowrun/sandbox/NAME/" if hasattr(cls, "takes_root") else ""
+        raise ProjectError(f"connector '{name}' has no simulator", help=help)
     module, _, attribute = where.partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    return getattr(importlib.import_module(module), attribute).for_settings(settings or {})
 
 
 @contextmanager
@@ -199,14 +201,18 @@ def _sandboxed(
     if spec.connector not in registry:
         raise ProjectError(f"connection '{name}': no connector '{spec.connector}'")
     cls = registry[spec.connector]
-    simulator = simulator_of(cls, spec.connector)
+    fields = {one.name for one in dataclasses.fields(cls.Settings)}
+    plain = {key: value for key, value in spec.public().items() if key in fields and key != "base_url"}
+    if hasattr(cls, "takes_root"):
+        folder = Path(".flowrun") / "sandbox" / name
+        (project.root / folder).mkdir(parents=True, exist_ok=True)
+        return build(cls, name, {**plain, "root": str(folder)}, now=now, root=project.root)
+    simulator = simulator_of(cls, spec.connector, plain)
     path = project.root / ".flowrun" / "sandbox" / f"{name}.json"
     if path.is_file():
         simulator.load(decode_json(path.read_bytes()))
     stack.callback(_keep, simulator, path)
     stack.enter_context(simulator.running())
-    fields = {one.name for one in dataclasses.fields(cls.Settings)}
-    plain = {key: value for key, value in spec.public().items() if key in fields and key != "base_url"}
     return build(cls, name, {**plain, **simulator.connection_settings()}, now=now, root=project.root)
 
 

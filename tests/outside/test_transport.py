@@ -16,8 +16,8 @@ from flowrun.egress import GuardedBackend, forbidden
 from flowrun.errors import AuthFailed, ConnectorError, Refused, Unavailable
 from flowrun.tokens import ClientCredentials
 from flowrun.transport import Limits, Pace, build_client
-from flowrun_connectors._http.bodies import parse_json
 from flowrun_connectors._http.errors import retry_after
+from flowrun_connectors._json import parse_json
 
 FORBIDDEN = [
     "169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "0.0.0.0", "::", "224.0.0.1", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",

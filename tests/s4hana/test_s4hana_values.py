@@ -295,3 +295,24 @@ def test_metadata_facts_of_v2() -> None:
 def test_the_day_that_means_never_and_one_beyond_it() -> None:
     assert from_wire({"D": "/Date(253402214400000)/"}, V2) == {"D": "9999-12-31"}
     assert from_wire({"D": "/Date(99999999999999999)/"}, V2) == {"D": "/Date(99999999999999999)/"}
+
+
+@pytest.mark.parametrize("v4", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "value", "sent"),
+    [
+        ("text", 17100001, "17100001"), ("text", Decimal("10"), "10"), ("decimal", 2, "2"), ("decimal", Decimal("1E+3"), "1000"),
+        ("integer", Decimal("3"), 3), ("integer", 3, 3), ("boolean", True, True), ("text", "00123", "00123"),
+    ],
+)  # fmt: skip
+def test_numbers_are_sent_as_their_field_is(v4: bool, kind: Any, value: Any, sent: Any) -> None:
+    """A JSON number for an Edm.String is refused by Gateway, and a text for an Edm.Int32."""
+    found = to_wire({"F": value}, Shape("X", {"F": Field("F", kind)}), v4=v4)
+    assert found == {"F": sent}
+    assert type(found["F"]) is type(sent)
+
+
+def test_a_part_of_a_whole_number_is_refused() -> None:
+    with pytest.raises(Refused) as told:
+        to_wire({"F": Decimal("1.5")}, Shape("X", {"F": Field("F", "integer")}), v4=False)
+    assert told.value.field == "F"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import connect_shop
 
-from flowrun.connector import Cursor, Query
+from flowrun.connector import Cursor, Item, Query
 from flowrun.errors import AuthFailed, ConnectorError, ProjectError, Refused
 from flowrun.testing.simulator import json_response
 from flowrun_connectors.xcart.normal import Words, meta_description_type, moment, order, payment_method
@@ -429,3 +429,28 @@ def test_a_description_that_somebody_wrote_is_told_from_one_that_x_cart_made(
     text: str, description: str, wanted: str
 ) -> None:
     assert meta_description_type({"meta_description": text, "description": description}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("64.480000000000004", "64.48"), ("64.47999999999999", "64.48"), ("0.30000000000000004", "0.3"), ("19.99", "19.99"),
+        ("100.00000000000001", "100"), ("1.10", "1.10"), ("-4.999999999999999", "-5"), ("123456789012.34", "123456789012.34"),
+    ],
+)  # fmt: skip
+def test_noise_of_binary_amounts_goes(shop: Any, tmp_path: Path, sent: str, meant: str) -> None:
+    """PHP adds up in binary, and writes what comes of it with seventeen digits."""
+    number = shop.place_order(ONE)
+    shop.orders[number]["total"] = Decimal(sent)
+    shop.orders[number]["items"][0]["price"] = Decimal(sent)
+    (order_,) = rows(shop, tmp_path)
+    assert str(order_["total_amount"]) == meant
+    product = shop.add_product("AB-1", "Mug", "1", quantity=3)
+    shop.products[product]["price"] = Decimal(sent.removeprefix("-"))
+    meant = meant.removeprefix("-")
+    (read_,) = rows(shop, tmp_path, "products")
+    assert str(read_["price"]) == meant
+    (verdict,) = connect_shop(shop, tmp_path).deliver(
+        [Item("products", "update", {"product_id": product, "price": Decimal(meant)}, None, ("product_id",))]
+    )
+    assert verdict.response["changed"] == []

@@ -120,3 +120,21 @@ def test_a_list_that_never_joins_up_is_given_up() -> None:
 def test_answers_that_make_no_sense_are_named(rows: list[Row], total: int) -> None:
     with pytest.raises(ConnectorError):
         list(windows(lambda page, size: (rows, total)))
+
+
+@pytest.mark.parametrize("count", [25, 40, 47, 300])
+def test_a_store_that_gives_its_first_page_for_every_page_is_noticed_however_short_the_list(count: int) -> None:
+    """With few pages the end seemed reached before the repeat was noticed, and the rest was lost in silence."""
+    shop = Shop(count, cap=20)
+
+    def stuck(page: int, size: int) -> tuple[list[Row], int]:
+        return shop.ask(1, size)
+
+    with pytest.raises(PagingLoop):
+        list(windows(stuck))
+
+
+def test_the_last_row_moving_to_the_top_is_no_loop() -> None:
+    shop = Shop(23, cap=20)
+    shop.before = [lambda ids: None, lambda ids: ids.insert(0, ids.pop())]
+    assert set(read(shop)) >= set(range(22))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from flowrun.contract import Shape
 from flowrun.errors import ConnectorError, Refused
@@ -22,6 +22,7 @@ def query(options: Mapping[str, str]) -> str:
 
 
 _SAFE = "$'(),:;=@*/-"
+_AS_IT_CAME = _SAFE + "%+!~?._"
 
 
 def conditions(
@@ -98,5 +99,6 @@ def follow(link: str, root: str, *, drop: Sequence[str] = ()) -> str:
     rest = path[len(root) :]
     if rest.startswith("/") or "//" in rest or ".." in unquote(unquote(rest)).replace("\\", "/").split("/"):
         raise ConnectorError("the next page is said to be outside the service")
-    options = {k: v for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in drop}
-    return path + query(options)
+    # As they came: a token may hold characters (a plus) that mean something else once they are decoded.
+    kept = [one for one in parts.query.split("&") if one and unquote(one.partition("=")[0]) not in drop]
+    return path + ("?" + "&".join(quote(one, safe=_AS_IT_CAME) for one in kept) if kept else "")

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import httpx
 
 from flowrun.errors import ConnectorError
-from flowrun_connectors._http.bodies import parse_json
+from flowrun_connectors._json import parse_json
 
 GENERIC = "/IWBEP/CX_MGW_BUSI_EXCEPTION"
 """Stands at the end of most of Gateway's details and says nothing."""

@@ -102,16 +102,23 @@ def _field_to_wire(value: Any, field: Field | None, name: str, v4: bool) -> Any:
         return rows if v4 else {"results": rows}
     if isinstance(value, Mapping):
         return to_wire(value, field.shape if field else None, v4=v4)
-    if isinstance(value, Decimal):
-        return format(value, "f")
     kind = field.type if field is not None else "any"
-    if kind == "decimal" and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return _number_to_wire(value, kind, name)
     if kind in ("date", "datetime", "time") and isinstance(value, str):
         if value == "":
             return None  # an empty day is null on the wire; "" clears texts only
         return value if v4 else _moment_to_v2(value, kind, name)
     return value
+
+
+def _number_to_wire(value: int | Decimal, kind: str, name: str) -> Any:
+    """Text for decimals, and for texts that look like numbers, such as a customer's; a number for whole ones."""
+    if kind == "integer":
+        if value != int(value):
+            raise Refused(f"{value} is no whole number", field=name)
+        return int(value)
+    return format(Decimal(value), "f") if kind in ("decimal", "text") or isinstance(value, Decimal) else value
 
 
 def _moment_to_v2(text: str, kind: str, name: str) -> str:

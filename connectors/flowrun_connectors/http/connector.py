@@ -21,26 +21,15 @@ from flowrun.connector import (
     setting,
 )
 from flowrun.contract import Shape
-from flowrun.errors import ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
+from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Refused
 from flowrun.values import Clock, encode_json
-from flowrun_connectors._http.bodies import parse_json, read_json
-from flowrun_connectors._http.errors import classify, from_status
+from flowrun_connectors._http.bodies import read_json
+from flowrun_connectors._http.errors import classify
 from flowrun_connectors.http import reading
-from flowrun_connectors.http.objects import METHODS, check, info, shape
+from flowrun_connectors.http.errors import inside, told
+from flowrun_connectors.http.objects import METHODS, check, info, paging, shape
+from flowrun_connectors.http.pages import Ask, pages
 from flowrun_connectors.http.places import at, filled, text
-
-_MOST_WORDS = 500  # characters of an API's own message that are kept
-_MESSAGES = (
-    "error.message",
-    "message",
-    "detail",
-    "error_description",
-    "error",
-    "title",
-    "errors[0].message",
-    "errors[0]",
-)
-_CODES = ("error.code", "code", "errors[0].code", "error.type", "type")
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,7 @@ class Http:
         except (httpx.InvalidURL, UnicodeEncodeError):
             raise Refused("the address or a header holds what neither may hold") from None
         if response.status_code >= 300:
-            raise classify(response, lambda found: _told(found, errors or {}, writing), writing=writing)
+            raise classify(response, lambda found: told(found, errors or {}, writing=writing), writing=writing)
         return response
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -144,44 +133,64 @@ class Http:
     def read(self, query: Query) -> Iterator[Page]:
         """See ``reading.read`` for when pages carry a cursor. Raises ConnectorError."""
         what = self._what(query.object, "read")
-        ask = reading.Ask(self._ask, what, self.http.base_url)
-        yield from reading.read(ask, what, query, str(self._object(query.object).get("key", "")))
+        yield from reading.read(self._asking(query.object, what), what, query, self._key(query.object))
+
+    def _asking(self, object: str, what: Mapping[str, Any]) -> Ask:
+        errors = self._object(object).get("errors") or {}
+
+        def call(*args: Any, **more: Any) -> httpx.Response:
+            return self._ask(*args, **more, errors=errors)
+
+        return Ask(call, what, self.http.base_url, lambda body, found: inside(body, found, errors, ConnectorError))
+
+    def _key(self, object: str) -> str:
+        return str(self._object(object).get("key", ""))
 
     def get(self, object: str, key: Mapping[str, Any], expand: Sequence[str] = ()) -> Record | None:
         what = self._what(object, "get")
         params = {str(name): text(value) for name, value in (what.get("params") or {}).items()}
+        errors = self._object(object).get("errors") or {}
+        path = filled(str(what["path"]), key)
         try:
-            body = read_json(self._ask("GET", filled(str(what["path"]), key), writing=False, params=params or None))
+            response = self._ask("GET", path, writing=False, params=params or None, errors=errors)
+            body = read_json(response)
+            inside(body, response, errors, ConnectorError)
         except NotFound:
             return None
-        found = at(body, str(what.get("record", "")))
-        return found if isinstance(found, dict) else None
+        return _record(body, str(what.get("record", "")))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def find(self, object: str, by: Mapping[str, Any]) -> Sequence[Receipt]:
-        """What equals ``by`` in every field, whatever the API gives: it may only narrow down. Raises Refused for an
-        empty ``by``."""
+        """What equals ``by`` in every field, whatever the API gives: it may only narrow down.
+
+        Raises Refused for an empty ``by``; ConnectorError when what comes is something else and nothing says that it is
+        all there is, since a record that is there and not seen would be created again.
+        """
         if not by:
             raise Refused("nothing to search by")
         what = self._what(object, "find")
         path = filled(str(what["path"]), by)
-        params = {str(name): text(value) for name, value in (what.get("params") or {}).items()}
+        params: dict[str, Any] = {str(name): text(value) for name, value in (what.get("params") or {}).items()}
         if path == str(what["path"]):  # the values do not stand in the path
             params |= {name: text(value) for name, value in by.items()}
+        name, found, others = str(what.get("id", "id")), list[Receipt](), 0
+        how = paging(f"objects: {object}: find", what)
+        if how.style != "none" and how.size_param:
+            params[how.size_param] = how.size
         try:
-            body = read_json(self._ask("GET", path, writing=False, params=params or None))
+            for rows in pages(self._asking(object, what), path, how, params, what, self._key(object)):
+                equal = [row for row in rows if all(text(at(row, n)) == text(v) for n, v in by.items())]
+                others += len(rows) - len(equal)
+                found += [Receipt(text(at(row, name)), response=row) for row in equal]
         except NotFound:
             return []
-        rows = at(body, str(what.get("records", "")))
-        if not isinstance(rows, list):
-            raise ConnectorError(f"no list of records at '{what.get('records', '')}'", help="find: { records: … }")
-        name = str(what.get("id", "id"))
-        return [
-            Receipt(text(at(row, name)), response=row)
-            for row in rows
-            if isinstance(row, dict) and all(text(at(row, n)) == text(v) for n, v in by.items())
-        ]
+        if others and not found and "paging" not in what:
+            raise ConnectorError(
+                f"asked for {', '.join(by)}, the API gives {others} other records; is that all it has?",
+                help="find: { paging: none } when all comes at once, else how it comes in pages",
+            )
+        return found
 
     def deliver(self, items: Sequence[Item]) -> Sequence[Verdict]:
         return [self._deliver(item) for item in items]
@@ -222,10 +231,7 @@ class Http:
                 f"status {response.status_code} with an empty answer", help="if that is normal here: empty: true"
             )
         answer = read_json(response, writing=True)
-        errors = self._object(item.object).get("errors") or {}
-        if errors.get("when") and at(answer, str(errors["when"])):
-            told = _told(response, errors, writing=False)
-            raise Refused(told.message if told else "refused", code=told.code if told else "", status=200)
+        inside(answer, response, self._object(item.object).get("errors") or {}, Refused)
         found = at(answer, str(what.get("record", "")))
         record = found if isinstance(found, dict) else {"answer": answer}
         number = at(record, str(what.get("id", "id")))
@@ -248,25 +254,16 @@ class Http:
         return Health(True, "the credentials work" if path else "it answers")
 
 
-def _told(response: httpx.Response, errors: Mapping[str, Any], writing: bool) -> ConnectorError | None:
-    """The API's own words, when it gives any in JSON; the class by status, 409 on a create as what it usually means."""
-    if "json" not in response.headers.get("content-type", ""):
+def _record(body: Any, path: str) -> Record | None:
+    """None where null (or an empty list) stands. Raises ConnectorError where nothing stands at all: a place that is
+    misspelt would otherwise say of every record that it is not there."""
+    found = at(body, path)
+    if isinstance(found, dict):
+        return found
+    above, _, last = path.rpartition(".")
+    holder = at(body, above)
+    if found is None and (not path or "[" in last or (isinstance(holder, dict) and last in holder)):
         return None
-    try:
-        body = parse_json(response.content)
-    except ConnectorError:
-        return None
-    message = _first(body, [str(errors["message"])] if errors.get("message") else _MESSAGES)
-    code = _first(body, [str(errors["code"])] if errors.get("code") else _CODES)
-    field = _first(body, [str(errors["field"])] if errors.get("field") else ())
-    if writing and response.status_code == 409 and code.lower() in ("duplicate", "already_exists", "exists"):
-        return Duplicate(message or "it exists already", code=code, field=field, status=409)
-    return from_status(response, message, code=code, field=field, writing=writing)
-
-
-def _first(body: Any, paths: Sequence[str]) -> str:
-    for path in paths:
-        found = at(body, path)
-        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
-            return str(found)[:_MOST_WORDS]
-    return ""
+    raise ConnectorError(
+        f"no record at '{path}' of the answer" if path else "the answer is no record", help="record: …"
+    )

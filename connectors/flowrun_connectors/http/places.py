@@ -9,14 +9,16 @@ from urllib.parse import quote
 
 from flowrun.errors import Refused
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
 
 
 def at(value: Any, path: str) -> Any:
-    """``data.items`` or ``result[0].id`` inside an answer; "" is the answer itself; None where nothing is there."""
+    """``data.items``, ``result[0].id`` or ``data[-1].id`` inside an answer; "" is the answer itself; None where nothing
+    is there."""
     for name, index in _STEP.findall(path):
         if index:
-            value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
+            place = int(index)
+            value = value[place] if isinstance(value, list) and -len(value) <= place < len(value) else None
         else:
             value = value.get(name) if isinstance(value, dict) else None
     return value
@@ -48,3 +50,10 @@ def filled(path: str, values: Mapping[str, Any]) -> str:
 def named(path: str) -> tuple[str, ...]:
     """The names in braces."""
     return tuple(re.findall(r"\{(\w+)\}", path))
+
+
+def put(body: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The body with ``value`` at ``search.after``; blocks on the way are made."""
+    name, dot, rest = path.partition(".")
+    inner = body.get(name)
+    return {**body, name: put(inner if isinstance(inner, Mapping) else {}, rest, value) if dot else value}

@@ -13,6 +13,7 @@ from flowrun.contract import Shape
 from flowrun.errors import Conflict, NotFound, Refused, Unavailable
 from flowrun_connectors._http.bodies import read_json
 from flowrun_connectors._odata.address import conditions, follow, query
+from flowrun_connectors._odata.nested import complete
 from flowrun_connectors._odata.paging import Row, Rows, Walk, walk
 from flowrun_connectors._odata.values import from_wire, key_path, literal, name_of
 from flowrun_connectors.s4hana.objects import SERVICES, Service, shape
@@ -80,8 +81,7 @@ class Reader:
             return self._rows(service, contract, service.root + query_.object + query(options))
 
         def next_page(link: str) -> Rows:
-            path = follow(link, service.root, drop=("sap-client", "sap-language"))
-            return self._rows(service, contract, path)
+            return self._rows(service, contract, _own(service, link))
 
         try:
             yield from walk(Walk(service.keys, ordered, top, ask, next_page), since)
@@ -92,7 +92,11 @@ class Reader:
 
     def _rows(self, service: Service, contract: Shape, path: str) -> Rows:
         raw, link = _collection(read_json(self._session.get(path)), service.v4)
-        return Rows([from_wire(one, contract) for one in raw], link)
+        return Rows([from_wire(self._whole(service, one), contract) for one in raw], link)
+
+    def _whole(self, service: Service, raw: dict[str, Any]) -> dict[str, Any]:
+        """The entity with all of what was expanded, where the server cut it into pages."""
+        return complete(raw, lambda link: _collection(read_json(self._session.get(_own(service, link))), service.v4))
 
     # -- one, and all that match -----------------------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class Reader:
         raw = body if service.v4 else body.get("d") if isinstance(body, dict) else None
         if not isinstance(raw, dict):
             raise Unavailable("the answer holds no entity")
-        return _entity(raw, contract, response)
+        return _entity(self._whole(service, raw), contract, response)
 
     def _one_by_filter(self, object: str, key: Mapping[str, Any], options: Mapping[str, str]) -> Entity:
         service, contract = SERVICES[object], shape(object)
@@ -123,7 +127,7 @@ class Reader:
             raise NotFound(f"{object} has no entity with {', '.join(key)} as asked")
         if len(raw) > 1:
             raise Conflict(f"several entities of {object} have {', '.join(key)} as asked")
-        return _entity(raw[0], contract, None)
+        return _entity(self._whole(service, raw[0]), contract, None)
 
     def matching(self, object: str, by: Mapping[str, Any]) -> list[Row]:
         """All entities whose fields equal ``by``, by key."""
@@ -135,6 +139,11 @@ class Reader:
         """Can this object be read at all?"""
         service = SERVICES[object]
         self._rows(service, shape(object), service.root + object + query({"$top": "1"}))
+
+
+def _own(service: Service, link: str) -> str:
+    """A next link on our own host; client and language are added to every address anyway."""
+    return follow(link, service.root, drop=("sap-client", "sap-language"))
 
 
 def _entity(raw: Mapping[str, Any], contract: Shape, response: httpx.Response | None) -> Entity:

@@ -73,8 +73,8 @@ class Writer:
         if not changes:
             return Receipt(number_of(service, there.record), response=there.record)
         headers = _headers(service)
-        if service.etag:
-            headers["if-match"] = "*" if self._overwrite or not there.etag else there.etag
+        if service.etag and (self._overwrite or there.etag):  # none came: the system decides if it needs one
+            headers["if-match"] = "*" if self._overwrite else there.etag
         path = service.root + key_path(item.object, key, contract, v4=service.v4)
         try:
             response = self._session.write("PATCH", service.root, path, _content(service, contract, changes), headers)
@@ -126,4 +126,6 @@ def _equal(there: Any, wanted: Any, field: Field | None) -> bool:
             return Decimal(str(there)) == Decimal(str(wanted))
         except InvalidOperation:
             return False
+    if field is not None and field.type == "text" and isinstance(wanted, int) and not isinstance(wanted, bool):
+        wanted = str(wanted)
     return bool(there == wanted) and type(there) is type(wanted)

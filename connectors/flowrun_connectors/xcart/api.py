@@ -12,8 +12,9 @@ import httpx
 
 from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound
 from flowrun.values import encode_json
-from flowrun_connectors._http.bodies import parse_json, read_json
+from flowrun_connectors._http.bodies import read_json
 from flowrun_connectors._http.errors import from_exception, from_status
+from flowrun_connectors._json import parse_json
 
 LINKED = "application/ld+json"
 PLAIN = "application/json"

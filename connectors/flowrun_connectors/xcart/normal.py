@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 from flowrun.errors import ConnectorError
 
 HALF_CENT = Decimal("0.005")
+DOUBLE_DIGITS = 15  # that a binary float of PHP keeps; what stands behind them is noise
+_DOUBLE = Context(prec=DOUBLE_DIGITS)
 OWN_FIELDS = {
     "payment_method": "payment_method_code",
     "payment_terms": "payment_terms",
@@ -65,18 +67,23 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _number(value: Any) -> Decimal | None:
+def number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or value is None:
         return None
     try:
         found = Decimal(str(value))
     except InvalidOperation:
         return None
-    return found if found.is_finite() else None
+    if not found.is_finite():
+        return None
+    if len(found.as_tuple().digits) > DOUBLE_DIGITS:  # the store computes in binary: 64.480000000000004
+        found = _DOUBLE.plus(found).normalize(_DOUBLE)
+        return found.quantize(Decimal(1)) if found == found.to_integral_value() else found
+    return found
 
 
 def _zero(value: Any) -> Decimal:
-    return _number(value) or Decimal(0)
+    return number(value) or Decimal(0)
 
 
 def _rows(value: Any) -> list[Mapping[str, Any]]:
@@ -121,7 +128,7 @@ def order(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
     with neither both are null."""
     own = words.own
     surcharges = [s for s in _rows(found.get("surcharges")) if s.get("available", True)]
-    total, subtotal = _number(found.get("total")), _number(found.get("sub_total"))
+    total, subtotal = number(found.get("total")), number(found.get("sub_total"))
     email = found.get("email")
     first, second = _object(found.get("billing_address")), _object(found.get("shipping_address"))
     billing, shipping = address(first or second, words, email), address(second or first, words, email)
@@ -175,9 +182,9 @@ def _difference(
 
 
 def _item(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    amount, price = _number(found.get("amount")), _number(found.get("price"))
+    amount, price = number(found.get("amount")), number(found.get("price"))
     whole = price * amount if price is not None and amount is not None else None
-    line = _number(found.get("discounted_subtotal"))
+    line = number(found.get("discounted_subtotal"))
     line = line if line is not None else whole
     made = {
         "line_id": _text(found.get("id")),
@@ -276,10 +283,10 @@ def product(found: Mapping[str, Any], words: Words) -> dict[str, Any]:
         "product_id": found["id"],
         "sku": found.get("sku"),
         "name": found.get("name"),
-        "price": _number(found.get("price")),
+        "price": number(found.get("price")),
         "quantity": found.get("amount"),
         "enabled": found.get("enabled"),
-        "weight": _number(found.get("weight")),
+        "weight": number(found.get("weight")),
         "created_at": moment(found.get("create_date"), words.zone),
         "updated_at": moment(found.get("update_date"), words.zone),
     }

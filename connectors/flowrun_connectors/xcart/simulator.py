@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import httpx
 
 from flowrun.connector import Secret
-from flowrun.testing.simulator import SimRequest, SimResponse, Simulator, json_response
-from flowrun.values import decode_json, encode_json
+from flowrun.testing.simulator import SimRequest, SimResponse, Simulator
+from flowrun.values import encode_json
+from flowrun_connectors.xcart import simulator_answers as say
 from flowrun_connectors.xcart import simulator_data as data
 from flowrun_connectors.xcart.webhooks import sign
 
@@ -52,6 +53,13 @@ class XCartSimulator(Simulator):
         self.deletes: list[int] = []
         self.writes: dict[int, int] = {}
         self._ids = 1000
+
+    @classmethod
+    def for_settings(cls, settings: Mapping[str, Any]) -> XCartSimulator:
+        """A store without the module where the connection says ``native``; with it where nothing is said."""
+        made = cls()
+        made.compat = settings.get("profile", "compat") == "compat"
+        return made
 
     def connection_settings(self) -> dict[str, Any]:
         key = READ_ONLY_KEY if self.read_only else KEY
@@ -139,6 +147,9 @@ class XCartSimulator(Simulator):
             row = order_id if order_id is not None else self._id()
             when = self._moment(at)
             made = data.order(self._id, lines, when, given)
+            known = {product["sku"]: number for number, product in self.products.items()}
+            for item in made["items"]:  # deleted products stay in orders, and their number points to nothing
+                item["product_id"] = known.get(item["sku"], 1_000_000 + item["id"])
             self.orders[row] = {"id": row, "order_number": f"{row:08d}", **made, **more}
             state = "S" if status in ("P", "PP") else "I"
             paid = data.transaction(self._id, payment_method, Decimal(made["total"]), currency, when, state)
@@ -148,7 +159,7 @@ class XCartSimulator(Simulator):
     def touch(self, row: int, at: datetime | None = None, **values: Any) -> None:
         """Change an order: it becomes the newest of all, unless ``at`` says when."""
         with self.lock:
-            newest = max(_time(o["update_date"]) for o in self.orders.values()) + timedelta(seconds=1)
+            newest = max(say.time(o["update_date"]) for o in self.orders.values()) + timedelta(seconds=1)
             self.orders[row].update(values, update_date=self._moment(at or max(newest, self.now())))
 
     # -- webhooks (compat) -----------------------------------------------------------------------------------------
@@ -199,11 +210,11 @@ class XCartSimulator(Simulator):
     def handle(self, request: SimRequest) -> SimResponse:
         key = request.headers.get("x-auth-token")
         if key is None:
-            return _json({"code": 401, "message": "JWT Token not found"}, 401)
+            return say.json({"code": 401, "message": "JWT Token not found"}, 401)
         if key not in (KEY, READ_ONLY_KEY):
-            return _json({"message": "Invalid token"}, 401)
+            return say.json({"message": "Invalid token"}, 401)
         if self.forbid or (request.method != "GET" and key == READ_ONLY_KEY):
-            return _json({"message": "Access Denied."}, 403)
+            return say.json({"message": "Access Denied."}, 403)
         known = False
         for pattern, method, name in _ROUTES:
             found = re.fullmatch(pattern, request.path)
@@ -212,11 +223,13 @@ class XCartSimulator(Simulator):
             known = True
             if request.method == method:
                 if method != "GET" and "json" not in request.headers.get("content-type", ""):
-                    return _problem(request, 415, 'The content-type "" is not supported.')
+                    return say.problem(request, 415, 'The content-type "" is not supported.')
                 handler: Callable[..., SimResponse] = getattr(self, name)
                 return handler(request, *found.groups())
         if known:
-            return _problem(request, 405, f'No route found for "{request.method} {request.path}": Method Not Allowed')
+            return say.problem(
+                request, 405, f'No route found for "{request.method} {request.path}": Method Not Allowed'
+            )
         return SimResponse(404, b"<html><h1>Page not found</h1></html>", {"content-type": "text/html; charset=utf-8"})
 
     def _list(self, request: SimRequest, rows: list[Row], shown: Callable[[Row], Row] | None = None) -> SimResponse:
@@ -224,14 +237,14 @@ class XCartSimulator(Simulator):
             size = min(max(int(request.query.get("itemsPerPage", "30")), 1), self.largest_page)
             page = int(request.query.get("page", "1"))
         except ValueError:
-            return _problem(request, 400, "Page should be an integer")
+            return say.problem(request, 400, "Page should be an integer")
         if page < 1:
-            return _problem(request, 400, "Page should not be less than 1")
+            return say.problem(request, 400, "Page should not be less than 1")
         part = [shown(row) if shown else row for row in rows[(page - 1) * size : page * size]]
         if "ld+json" not in request.headers.get("accept", ""):
-            return _json(part)
+            return say.json(part)
         linked = {"@id": request.path, "@type": "hydra:Collection", "hydra:totalItems": len(rows), "hydra:member": part}
-        return _json(linked, linked=True)
+        return say.json(linked, hydra=True)
 
     def _orders(self, request: SimRequest) -> SimResponse:
         rows = list(self.orders.values())
@@ -240,10 +253,10 @@ class XCartSimulator(Simulator):
                 rows = [o for o in rows if (o[name] or {}).get("code") == request.query[param]]
         if "profile.login" in request.query:
             rows = [o for o in rows if request.query["profile.login"].lower() in o["email"].lower()]
-        rows = _between(rows, request.query, "date")
+        rows = say.between(rows, request.query, "date")
         for param, name in (("order[lastRenewDate]", "update_date"), ("order[date]", "create_date")):
             if param in request.query and self.sorts:
-                rows.sort(key=lambda o: (_time(o[name]), o["id"]), reverse=request.query[param] == "desc")
+                rows.sort(key=lambda o: (say.time(o[name]), o["id"]), reverse=request.query[param] == "desc")
         answer = self._list(request, rows, self._shown)
         if self.moves:
             self.touch(self.moves.pop(0))
@@ -259,30 +272,30 @@ class XCartSimulator(Simulator):
 
     def _order(self, request: SimRequest, row: str) -> SimResponse:
         order = self.orders.get(int(row))
-        return _json(self._shown(order)) if order else _problem(request, 404, "Not Found")
+        return say.json(self._shown(order)) if order else say.problem(request, 404, "Not Found")
 
     def _by_number(self, request: SimRequest, wanted: str) -> SimResponse:
         order = next((o for o in self.orders.values() if o["order_number"] == wanted), None)
-        return _json(self._shown(order)) if order else _problem(request, 404, "Not Found")
+        return say.json(self._shown(order)) if order else say.problem(request, 404, "Not Found")
 
     def _transactions(self, request: SimRequest, row: str) -> SimResponse:
         return self._list(request, self.transactions.get(int(row), []))
 
     def _status(self, request: SimRequest, row: str, name: str) -> SimResponse:
         order = self.orders.get(int(row))
-        return _json(order[name]) if order else _problem(request, 404, "Not Found")
+        return say.json(order[name]) if order else say.problem(request, 404, "Not Found")
 
     def _put_status(self, request: SimRequest, row: str, name: str) -> SimResponse:
-        body = _body(request)
+        body = say.body(request)
         if not isinstance(body, dict):
-            return _problem(request, 400, "Syntax error")
+            return say.problem(request, 400, "Syntax error")
         if int(row) not in self.orders:
-            return _problem(request, 400, f"Order with ID {row} not found")
+            return say.problem(request, 400, f"Order with ID {row} not found")
         made = self._status_of(name, body.get("code"))
         if made is None:
-            return _problem(request, 400, f"Status code '{body.get('code')}' is wrong")
+            return say.problem(request, 400, f"Status code '{body.get('code')}' is wrong")
         self._write(int(row), {name: made})
-        return _json(made)
+        return say.json(made)
 
     def _status_of(self, name: str, code: Any) -> Row | None:
         known = data.PAYMENT if name == "payment_status" else data.SHIPPING
@@ -296,18 +309,18 @@ class XCartSimulator(Simulator):
 
     def _put_compat(self, request: SimRequest, row: str) -> SimResponse:
         """The module: statuses, a tracking number with its carrier, numbers of SAP documents. All or nothing."""
-        body = _body(request)
+        body = say.body(request)
         order = self.orders.get(int(row))
         if order is None:
-            return _problem(request, 404, "Not Found")
+            return say.problem(request, 404, "Not Found")
         if not isinstance(body, dict) or not body:
-            return _problem(request, 400, "Syntax error")
+            return say.problem(request, 400, "Syntax error")
         change: Row = {name: body[name] for name in ("carrier", "sap_invoice", "sap_order") if name in body}
         for name in ("payment_status", "shipping_status"):
             if name in body:
                 made = self._status_of(name, body[name])
                 if made is None:
-                    return _problem(request, 400, f"Status code '{body[name]}' is wrong")
+                    return say.problem(request, 400, f"Status code '{body[name]}' is wrong")
                 change[name] = made
         moves = bool(change) or self.tracking_moves_update_date
         wanted = body.get("tracking_number")
@@ -315,49 +328,51 @@ class XCartSimulator(Simulator):
             added = {"id": self._id(), "date": self._moment(), "value": wanted}
             change["tracking_numbers"] = [*order["tracking_numbers"], added]
         self._write(int(row), change, moves=moves)
-        return _json({"id": int(row)})
+        return say.json({"id": int(row)})
 
     def _products(self, request: SimRequest) -> SimResponse:
         return self._list(request, list(self.products.values()), data.product_output)
 
     def _product(self, request: SimRequest, row: str) -> SimResponse:
         found = self.products.get(int(row))
-        return _json(data.product_output(found)) if found else _problem(request, 404, "Not Found")
+        return say.json(data.product_output(found)) if found else say.problem(request, 404, "Not Found")
 
     def _put_product(self, request: SimRequest, row: str) -> SimResponse:
         """A PUT replaces: what it leaves out goes back to its default."""
         before = self.products.get(int(row))
         if before is None:
-            return _problem(request, 404, "Not Found")
-        return self._save_product(request, int(row), before) or _json(data.product_output(self.products[int(row)]))
+            return say.problem(request, 404, "Not Found")
+        return self._save_product(request, int(row), before) or say.json(data.product_output(self.products[int(row)]))
 
     def _post_product(self, request: SimRequest) -> SimResponse:
         row = self._id()
         before = {"id": row, "create_date": self._moment(), "images": []}
         refused = self._save_product(request, row, before)
-        return refused or _json(data.product_output(self.products[row]), 201)
+        return refused or say.json(data.product_output(self.products[row]), 201)
 
     def _save_product(self, request: SimRequest, row: int, before: Row) -> SimResponse | None:
-        body = _body(request)
+        body = say.body(request)
         if not isinstance(body, dict):
-            return _problem(request, 400, "Syntax error")
+            return say.problem(request, 400, "Syntax error")
         for name, given in body.items():
-            if name in data.PRODUCT_DEFAULTS and not _fits(given, data.PRODUCT_DEFAULTS[name]):
-                return _problem(request, 400, f'The type of the "{name}" attribute must be another one.')
+            if name in data.PRODUCT_DEFAULTS and not say.fits(given, data.PRODUCT_DEFAULTS[name]):
+                return say.problem(request, 400, f'The type of the "{name}" attribute must be another one.')
         made = {
             **data.PRODUCT_DEFAULTS,
             **{k: body[k] for k in body if k in data.PRODUCT_DEFAULTS},
         }
         for name, most in (("sku", 32), ("name", 255)):
             if not made[name]:
-                return _violation(request, name, "This value should not be blank.")
+                return say.violation(request, name, "This value should not be blank.")
             if len(made[name]) > most:
-                return _violation(request, name, f"This value is too long. It should have {most} characters or less.")
+                return say.violation(
+                    request, name, f"This value is too long. It should have {most} characters or less."
+                )
         for name in ("price", "amount", "weight"):
             if made[name] < 0:
-                return _violation(request, name, "This value should be either positive or zero.")
+                return say.violation(request, name, "This value should be either positive or zero.")
         if any(p["sku"] == made["sku"] and p["id"] != row for p in self.products.values()):
-            return _violation(request, "sku", "This value is already used.")
+            return say.violation(request, "sku", "This value is already used.")
         kept = {name: before[name] for name in ("id", "create_date", "images")}
         self.products[row] = {**made, **kept, "update_date": self._moment()}
         self.writes[row] = self.writes.get(row, 0) + 1
@@ -366,11 +381,11 @@ class XCartSimulator(Simulator):
     def _profiles(self, request: SimRequest) -> SimResponse:
         wanted = request.query.get("login", "").lower()
         rows = [p for p in self.profiles.values() if wanted in p["login"].lower()]
-        return self._list(request, _between(rows, request.query, "added"))
+        return self._list(request, say.between(rows, request.query, "added"))
 
     def _profile(self, request: SimRequest, row: str) -> SimResponse:
         found = self.profiles.get(int(row))
-        return _json(found) if found else _problem(request, 404, "Not Found")
+        return say.json(found) if found else say.problem(request, 404, "Not Found")
 
     def _addresses(self, request: SimRequest, row: str) -> SimResponse:
         return self._list(request, self.addresses.get(int(row), []))
@@ -392,74 +407,3 @@ _ROUTES = (
     (r"/api/profiles/(\d+)", "GET", "_profile"),
     (r"/api/profiles/(\d+)/addresses", "GET", "_addresses"),
 )
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _between(rows: list[Row], query: Mapping[str, str], name: str) -> list[Row]:
-    """``NAME[after]`` and its kin on the creation date. A value that is no date is ignored in silence."""
-    tests: dict[str, Callable[[datetime, datetime], bool]] = {
-        "after": lambda a, b: a >= b, "strictly_after": lambda a, b: a > b,
-        "before": lambda a, b: a <= b, "strictly_before": lambda a, b: a < b,
-    }  # fmt: skip
-    for word, holds in tests.items():
-        try:
-            limit = datetime.fromisoformat(query.get(f"{name}[{word}]", ""))
-        except ValueError:
-            continue
-        limit = limit if limit.tzinfo is not None else limit.replace(tzinfo=UTC)
-        rows = [row for row in rows if holds(_time(row["create_date"]), limit)]
-    return rows
-
-
-def _fits(given: Any, default: Any) -> bool:
-    """The types of the product's input: whole numbers, numbers, switches, texts (null where the default is null)."""
-    if default is None:
-        return given is None or isinstance(given, str)
-    if isinstance(default, bool):
-        return isinstance(given, bool)
-    if isinstance(default, int):
-        return isinstance(given, int if default == 1000 else int | Decimal) and not isinstance(given, bool)
-    return isinstance(given, type(default)) and (not isinstance(given, list) or all(isinstance(g, str) for g in given))
-
-
-def _body(request: SimRequest) -> Any:
-    try:
-        return decode_json(request.body)
-    except ValueError:
-        return None
-
-
-def _json(value: Any, status: int = 200, *, linked: bool = False) -> SimResponse:
-    answer = json_response(value, status)
-    answer.headers["content-type"] = f"application/{'ld+json' if linked else 'json'}; charset=utf-8"
-    return answer
-
-
-def _linked(request: SimRequest) -> bool:
-    return "ld+json" in request.headers.get("accept", "")
-
-
-def _problem(request: SimRequest, status: int, detail: str) -> SimResponse:
-    title = "An error occurred"
-    if _linked(request):
-        error = {
-            "@context": "/api/contexts/Error",
-            "@type": "hydra:Error",
-            "hydra:title": title,
-            "hydra:description": detail,
-        }
-        return _json(error, status, linked=True)
-    return _json({"type": "https://tools.ietf.org/html/rfc2616#section-10", "title": title, "detail": detail}, status)
-
-
-def _violation(request: SimRequest, path: str, message: str) -> SimResponse:
-    title, words = "An error occurred", f"{path}: {message}"
-    violations = [{"propertyPath": path, "message": message, "code": "c1051bb4-d103-4f74-8988-acbcafc7fdc3"}]
-    if _linked(request):
-        error = {"@type": "ConstraintViolationList", "hydra:title": title, "hydra:description": words}
-        return _json({**error, "violations": violations}, 422, linked=True)
-    kind = "https://tools.ietf.org/html/rfc2616#section-10"
-    return _json({"type": kind, "title": title, "detail": words, "violations": violations}, 422)

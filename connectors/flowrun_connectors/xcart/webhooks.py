@@ -15,7 +15,7 @@ from typing import Any
 
 from flowrun.connector import Event, Request, Secret
 from flowrun.errors import ConnectorError, Refused, SignatureInvalid
-from flowrun_connectors._http.bodies import parse_json
+from flowrun_connectors._json import parse_json
 
 WINDOW_SECS = 300  # that a webhook may be old, or ahead
 MAX_BODY_BYTES = 1_000_000

@@ -33,6 +33,7 @@ def windows(ask: Ask, size: int | None = None) -> Iterator[list[dict[str, Any]]]
     most = max(SMALLEST, min(size or LARGEST, LARGEST))
     page, per_page = 1, most
     seen: set[str] = set()
+    top: list[str] = []
     returns = stale = 0
     for _ in range(MOST_WINDOWS):
         rows, total = ask(page, per_page)
@@ -48,12 +49,16 @@ def windows(ask: Ask, size: int | None = None) -> Iterator[list[dict[str, Any]]]
             if len(rows) < SMALLEST:
                 raise ConnectorError(f"the list says it has {total} rows and shows {len(rows)} of them")
             most = per_page = len(rows)  # the store gives fewer rows than asked for
+        if not offset:
+            top = [_id(row) for row in rows]
         yield rows
         stale = 0 if ids - seen else stale + 1
         seen |= ids
         reached = offset + len(rows)
         if reached >= total:
-            return
+            if stale and len(seen) < total and _same([_id(row) for row in ask(1, per_page)[0]], top):
+                raise PagingLoop(f"the store gives the same rows for every page: {len(seen)} of {total}")
+            return  # rows that moved to the top meanwhile are not missing: they come with the next read
         if stale >= MOST_STALE:
             raise PagingLoop("the store gives the same rows again and again")
         if len(rows) < per_page:
@@ -70,6 +75,10 @@ def place(start: int, most: int) -> tuple[int, int]:
     sizes = range(most, max(1, most // 2) - 1, -1)
     size = max(sizes, key=lambda s: start // s * s + s)
     return start // size + 1, size
+
+
+def _same(one: list[str], other: list[str]) -> bool:
+    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _id(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from flowrun.connector import Receipt
 from flowrun.errors import Refused
 from flowrun_connectors.xcart.api import Api
-from flowrun_connectors.xcart.normal import product_input
+from flowrun_connectors.xcart.normal import number, product_input
 from flowrun_connectors.xcart.shapes import COMPAT_ONLY
 
 LONGEST_CODE = 4  # characters of a status code
@@ -88,10 +88,17 @@ def update_product(api: Api, body: Mapping[str, Any]) -> Receipt:
     change = {theirs: body[ours] for ours, theirs in _PRODUCT.items() if ours in body}
     _check_product(change)
     there = api.one(f"api/products/{number}")
-    changed = sorted(name for name, value in change.items() if there.get(name) != value)
+    changed = sorted(name for name, value in change.items() if not _equal(there.get(name), value))
     if changed:
         api.put(f"api/products/{number}", {**product_input(there), **change})
     return Receipt(number, response={"product_id": int(number), "changed": changed})
+
+
+def _equal(there: Any, wanted: Any) -> bool:
+    """Amounts as numbers, without the noise of the store's binary ones."""
+    if isinstance(wanted, Decimal) and not isinstance(there, bool):
+        return number(there) == wanted
+    return bool(there == wanted)
 
 
 def _check_product(change: Mapping[str, Any]) -> None:

@@ -24,12 +24,16 @@ def command(connector: str, port: int, spec: str) -> None:
         raise ProjectError(f"no connector is named '{connector}'", help=f"installed: {', '.join(registry)}")
     simulator = simulator_of(registry[connector], connector)
     simulator.faults = Faults.parse(spec)
-    with simulator.running(port) as base_url:
-        click.echo(f"simulated {connector} at {base_url}")
-        click.echo("connection settings:")
-        for key, value in simulator.connection_settings().items():
-            click.echo(f"  {key}: {value}")
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            click.echo("stopped")
+    try:
+        with simulator.running(port) as base_url:
+            click.echo(f"simulated {connector} at {base_url}")
+            click.echo("connection settings:")
+            for key, value in simulator.connection_settings().items():
+                click.echo(f"  {key}: {value}")
+            click.echo("stop it with Ctrl-C")
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                click.echo("stopped")
+    except OSError as error:
+        raise ProjectError(f"port {port} cannot be used: {error.strerror}", help="another --port, or 0") from None

@@ -36,8 +36,12 @@ class Systems:
         return self.registry[spec.connector]
 
     def settings(self, connection: str) -> dict[str, Any]:
+        """As written, without secrets; a folder is told from the project's root on."""
         spec = self.project.connections.get(connection)
-        return spec.public() if spec else {}
+        found = spec.public() if spec else {}
+        if "root" in found and hasattr(self.connector(connection), "takes_root"):
+            found["root"] = str(self.project.root / str(found["root"]))
+        return found
 
     def info(self, connection: str, object: str) -> ObjectInfo | None:
         key = (connection, object)

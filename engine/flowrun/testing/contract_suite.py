@@ -2,7 +2,8 @@
 
     TestShop = contract_tests(Shop, simulator=ShopSimulator, read=Reading(…), write=Writing(…))
 
-makes a pytest class with one test per promise; those that the class does not make are skipped with the reason.
+makes a pytest class with one test per promise. Each promise says what it needs of its subject (``NEEDS``); one that a
+connector cannot or does not make is skipped with the reason.
 ``broken(…)`` gives the names of the promises that do not hold, for trying the checks themselves.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flowrun.connections import build
-from flowrun.connector import Request
+from flowrun.connector import Checks, Reads, Receiver, Request, Source, Target
 from flowrun.testing.simulator import Simulator
 from flowrun.values import Clock
 
@@ -130,13 +131,50 @@ class NotPromised(unittest.SkipTest):
 
 
 Check = Callable[[Subject], None]
-PROMISES: dict[str, Check] = {}
-"""Name → check. A check raises AssertionError when the promise is broken, NotPromised when it is not made."""
 
 
-def promise(check: Check) -> Check:
-    PROMISES[check.__name__] = check
-    return check
+@dataclass(frozen=True)
+class Promise:
+    """check: raises AssertionError when the promise is broken, NotPromised when this subject does not make it.
+    needs: words of ``NEEDS``; without one of them the promise is not asked at all."""
+
+    name: str
+    check: Check
+    needs: tuple[str, ...]
+
+    def missing(self, subject: Subject) -> str:
+        """Why it is not asked of this subject; "" when it is."""
+        return next((NEEDS[need][0] for need in self.needs if not NEEDS[need][1](subject)), "")
+
+    def ask(self, subject: Subject) -> None:
+        why = self.missing(subject)
+        if why:
+            raise NotPromised(why)
+        self.check(subject)
+
+
+NEEDS: Mapping[str, tuple[str, Callable[[Subject], bool]]] = {
+    "source": ("it is no source", lambda s: s.read is not None and issubclass(s.cls, Source)),
+    "by_key": ("it does not read by key", lambda s: s.read is not None and issubclass(s.cls, Reads)),
+    "target": ("it is no target", lambda s: s.write is not None and issubclass(s.cls, Target)),
+    "receiver": ("it receives nothing", lambda s: s.receive is not None and issubclass(s.cls, Receiver)),
+    "check": ("it cannot be checked", lambda s: issubclass(s.cls, Checks)),
+    "faults": ("nothing on the way can fail on request", lambda s: isinstance(s.simulator(), Simulator)),
+}
+"""What a promise can need: the reason when it is lacking, and whether it is there. ``faults``: a system that is reached
+over HTTP, whose simulator fails on request."""
+
+PROMISES: dict[str, Promise] = {}
+
+
+def promise(*needs: str) -> Callable[[Check], Check]:
+    """The check below is a promise of whoever has these ``NEEDS``."""
+
+    def made(check: Check) -> Check:
+        PROMISES[check.__name__] = Promise(check.__name__, check, needs)
+        return check
+
+    return made
 
 
 def contract_tests(
@@ -151,26 +189,26 @@ def contract_tests(
 ) -> type:
     """A class that pytest collects: one test for each promise."""
     subject = Subject(cls, simulator, read, write, receive, settings or {}, described)
-    tests = {f"test_{name}": _test(check, subject) for name, check in _all().items()}
+    tests = {f"test_{name}": _test(one, subject) for name, one in _all().items()}
     return type(f"Test{cls.__name__}Contract", (), {"__test__": True, **tests, "subject": subject})
 
 
-def _test(check: Check, subject: Subject) -> Callable[[Any], None]:
+def _test(one: Promise, subject: Subject) -> Callable[[Any], None]:
     def test(self: Any) -> None:
-        check(subject)
+        one.ask(subject)
 
-    test.__doc__ = check.__doc__
+    test.__doc__ = one.check.__doc__
     return test
 
 
 def broken(subject: Subject, names: Sequence[str] = ()) -> dict[str, str]:
     """Promises that do not hold, each with the reason; only those of ``names`` when some are given."""
     found = {}
-    for name, check in _all().items():
+    for name, one in _all().items():
         if names and name not in names:
             continue
         try:
-            check(subject)
+            one.ask(subject)
         except NotPromised:
             continue
         except Exception as error:  # a connector may break in any way; each is a broken promise
@@ -178,7 +216,7 @@ def broken(subject: Subject, names: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
-def _all() -> Mapping[str, Check]:
+def _all() -> Mapping[str, Promise]:
     """The checks stand in modules of their own, which need the words of this one."""
     from flowrun.testing import promises  # noqa: F401
 

@@ -30,7 +30,7 @@ def _offline() -> Iterator[None]:
         socket.socket.connect, socket.getaddrinfo = kept  # type: ignore[method-assign]
 
 
-@promise
+@promise()
 def every_object_is_described_offline(subject: Subject) -> None:
     """Fields of every object without a network; and each field that the class names elsewhere is one of them."""
     cls = subject.cls
@@ -58,7 +58,7 @@ def every_object_is_described_offline(subject: Subject) -> None:
         assert cls.object_info("no such object, ever", settings) is None or not subject.described
 
 
-@promise
+@promise()
 def error_classes_and_events_are_declared(subject: Subject) -> None:
     """``validate`` asks for a policy for each class; events name objects that exist."""
     cls = subject.cls

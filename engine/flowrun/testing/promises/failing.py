@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flowrun.connector import Checks, Receipt
+from flowrun.connector import Receipt
 from flowrun.errors import AuthFailed, ConnectorError, DeliveryUnknown, RateLimited, Unavailable
 from flowrun.testing.contract_suite import TIMEOUT, NotPromised, Subject, promise
 from flowrun.testing.faults import REDIRECTS
@@ -35,7 +35,7 @@ NO_ANSWERS = ("garbage", "html200", "empty200", "not_utf8", "truncated")
 _SLACK_SECS = 2.0  # for a busy machine
 
 
-@promise
+@promise("source", "faults")
 def failures_of_reading_get_the_right_class(subject: Subject) -> None:
     """Credentials, limits and outages are told apart, exactly."""
     how = reads(subject)
@@ -53,7 +53,7 @@ def failures_of_reading_get_the_right_class(subject: Subject) -> None:
                     assert error.retry_after_secs == 7, f"{fault}: wait {error.retry_after_secs} instead of 7"
 
 
-@promise
+@promise("target", "faults")
 def failures_of_writing_get_the_right_class(subject: Subject) -> None:
     """As verdicts, never as exceptions; and what may have been done is never taken for undone."""
     how = writes(subject)
@@ -73,7 +73,7 @@ def failures_of_writing_get_the_right_class(subject: Subject) -> None:
             written(connector, one)
 
 
-@promise
+@promise("faults")
 def what_is_no_answer_is_no_success(subject: Subject) -> None:
     """Half an answer, a web page, nothing at all, with status 200: neither records nor receipts."""
     with subject.world() as world:
@@ -98,7 +98,7 @@ def what_is_no_answer_is_no_success(subject: Subject) -> None:
                     assert not isinstance(verdict, Receipt), f"{fault}: taken for success"
 
 
-@promise
+@promise("target", "faults")
 def an_error_inside_success_is_an_error(subject: Subject) -> None:
     """The system's own way to say no with status 200."""
     if type(subject.simulator()).error_in_200 is Simulator.error_in_200:
@@ -119,7 +119,7 @@ class Trap(Simulator):
         return SimResponse(200, b"{}", {"content-type": "application/json"})
 
 
-@promise
+@promise("faults")
 def redirects_are_not_followed(subject: Subject) -> None:
     """Neither credentials nor records go where an answer says; a redirect is an error."""
     trap = Trap()
@@ -143,7 +143,7 @@ def redirects_are_not_followed(subject: Subject) -> None:
             assert not trap.log, f"{status}: {trap.log[0].method} {trap.log[0].path} went elsewhere"
 
 
-@promise
+@promise("source", "faults")
 def calls_end_in_time(subject: Subject) -> None:
     """A system that never answers, or a byte at a time, takes no more than its limit; then all is as before."""
     how = reads(subject)
@@ -162,7 +162,7 @@ def calls_end_in_time(subject: Subject) -> None:
         assert len(records(connector, how)) == 3, "it does not recover"
 
 
-@promise
+@promise("faults")
 def expired_credentials_are_renewed_by_themselves(subject: Subject) -> None:
     """A token that ended between two calls is asked for again, once, and nobody notices."""
     with subject.world() as world:
@@ -184,11 +184,9 @@ def expired_credentials_are_renewed_by_themselves(subject: Subject) -> None:
                 assert target.count(world, 1) == 1
 
 
-@promise
+@promise("check")
 def the_health_check_tells(subject: Subject) -> None:
     """``check`` is right about good and bad credentials and about a system that is gone, and never raises."""
-    if not issubclass(subject.cls, Checks):
-        raise NotPromised("it cannot be checked")
     with subject.world() as world:
         with subject.connected(world) as connector:
             health = connector.check()
@@ -203,7 +201,7 @@ def the_health_check_tells(subject: Subject) -> None:
                 assert not health.ok and health.message, f"{fault}: it says all is well"
 
 
-@promise
+@promise("target", "faults")
 def an_unknown_outcome_is_never_a_plain_failure(subject: Subject) -> None:
     """500 to a write leaves it open whether it was done."""
     how = writes(subject)

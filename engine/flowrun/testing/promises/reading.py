@@ -9,7 +9,6 @@ from flowrun.testing.promises.asking import (
     NEW_FIELD,
     NEW_VALUE,
     floats,
-    gets,
     keys,
     pages,
     reads,
@@ -20,7 +19,7 @@ from flowrun.testing.promises.asking import (
 )
 
 
-@promise
+@promise("source")
 def reading_from_any_cursor_loses_nothing(subject: Subject) -> None:
     """However often a read is cut off and taken up again at the cursor last given, every record arrives."""
     how = reads(subject)
@@ -44,7 +43,7 @@ def reading_from_any_cursor_loses_nothing(subject: Subject) -> None:
             assert len(fresh) == 2, f"2 records are new since {last[-1]}, {len(fresh)} arrived"
 
 
-@promise
+@promise("source")
 def reading_twice_gives_the_same_keys(subject: Subject) -> None:
     """Nothing is used up by reading, and the order of change does not depend on chance."""
     how = reads(subject)
@@ -57,7 +56,7 @@ def reading_twice_gives_the_same_keys(subject: Subject) -> None:
         assert keys(records(connector, how), how) == first
 
 
-@promise
+@promise("source")
 def records_of_one_moment_all_arrive(subject: Subject) -> None:
     """Records that changed at the same time stand on both sides of a page's edge."""
     how = reads(subject)
@@ -77,7 +76,7 @@ def records_of_one_moment_all_arrive(subject: Subject) -> None:
                 assert not lost, f"taken up at {page.cursor}: {sorted(lost)} never came"
 
 
-@promise
+@promise("source")
 def a_record_that_changes_while_read_is_not_lost(subject: Subject) -> None:
     """A change behind the reader moves the set; whatever shifts must still arrive, now or from the saved cursor."""
     how = reads(subject)
@@ -98,7 +97,7 @@ def a_record_that_changes_while_read_is_not_lost(subject: Subject) -> None:
             assert seen >= everything, f"{victim} changed while reading: {sorted(everything - seen)} never came"
 
 
-@promise
+@promise("source", "faults")
 def a_source_that_repeats_itself_is_noticed(subject: Subject) -> None:
     """Every page is the first one again: the read ends in a PagingLoop, not never."""
     how = reads(subject)
@@ -118,7 +117,7 @@ def a_source_that_repeats_itself_is_noticed(subject: Subject) -> None:
         raise AssertionError(f"{count} pages, each like the first, and nothing was said")
 
 
-@promise
+@promise("source")
 def numbers_are_exact(subject: Subject) -> None:
     """No value of a record has been through a binary float."""
     how = reads(subject)
@@ -130,7 +129,7 @@ def numbers_are_exact(subject: Subject) -> None:
         assert not inexact, f"floats: {inexact[:5]}"
 
 
-@promise
+@promise("source", "faults")
 def unknown_fields_survive(subject: Subject) -> None:
     """A release that answers with a field more breaks nothing; and the field is kept, digit for digit."""
     how = reads(subject)
@@ -148,10 +147,10 @@ def unknown_fields_survive(subject: Subject) -> None:
                 assert record.get(NEW_FIELD) == NEW_VALUE, f"the new field came as {record.get(NEW_FIELD)!r}"
 
 
-@promise
+@promise("by_key")
 def one_record_by_its_key(subject: Subject) -> None:
     """``get`` gives the record of that key as reading gives it, and None for a key that is not there."""
-    how = gets(subject)
+    how = reads(subject)
     ask = how.get or (lambda key: {how.key: key})
     with subject.world() as world, subject.connected(world) as connector:
         how.fill(world, 3)

@@ -9,11 +9,11 @@ from typing import Any
 
 from flowrun.connector import Request
 from flowrun.errors import Refused, SignatureInvalid
-from flowrun.testing.contract_suite import NOW, Subject, promise
+from flowrun.testing.contract_suite import NOW, NotPromised, Subject, promise
 from flowrun.testing.promises.asking import floats, receives
 
 
-@promise
+@promise("receiver")
 def a_genuine_webhook_becomes_events(subject: Subject) -> None:
     """Declared events about declared objects; the same webhook again gives the same events."""
     how = receives(subject)
@@ -28,7 +28,7 @@ def a_genuine_webhook_becomes_events(subject: Subject) -> None:
         assert [e.id for e in connector.receive(request)] == [e.id for e in events], "a repeat has another id"
 
 
-@promise
+@promise("receiver")
 def a_forged_webhook_keeps_nothing(subject: Subject) -> None:
     """One bit of the body, one character of a signed header, an old moment: SignatureInvalid, in the same words."""
     how = receives(subject)
@@ -87,15 +87,15 @@ def _without_secrets(world: Any, settings: Any) -> dict[str, Any]:
     return {name: None for name in merged if "webhook" in name and "secret" in name}
 
 
-@promise
+@promise("receiver")
 def an_unreadable_webhook_is_refused(subject: Subject) -> None:
     """Genuine, but no event: Refused, so that the sender is told and nothing is kept. Only asked where the world can
-    sign a body of its own (``sign(body, at)``)."""
+    sign a body of its own (``signed_webhook(body, at)``)."""
     how = receives(subject)
     with subject.world() as world, subject.connected(world, **how.settings) as connector:
         sign = getattr(world, "signed_webhook", None)
         if sign is None:
-            return
+            raise NotPromised("its world signs no body of one's own (signed_webhook)")
         for body in (b"", b"[]", b"null", b"{", b'{"a":NaN}', b"\xff", b"{}", b"[" * 100_000):
             try:
                 events = connector.receive(sign(body, NOW))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from flowrun.errors import ConnectorError
 from flowrun.logs import configure
-from flowrun.testing.contract_suite import Subject, promise
+from flowrun.testing.contract_suite import NotPromised, Subject, promise
 from flowrun.testing.promises.asking import deliver, healed, item, reads, records, struck, writes
 from flowrun.testing.simulator import Simulator
 from flowrun.values import Secret
@@ -22,14 +22,14 @@ _NAMES = ("password", "secret", "token", "key")
 _FAULTS = ("", "401*", "403*", "429*", "500*", "503*", "garbage*", "html200*", "reset_before*", "half_open*", "307*")
 
 
-@promise
+@promise()
 def no_secret_shows(subject: Subject) -> None:
     """Reads, writes and checks that go well or badly, with logging at DEBUG: the settings' secrets appear nowhere."""
     with subject.world() as world:
         settings = {**world.connection_settings(), **subject.settings}
         canaries = _forms(settings)
         if not canaries:
-            return
+            raise NotPromised("it has no secret")
         heard = io.StringIO()
         with _listening(heard):
             for fault in _FAULTS if isinstance(world, Simulator) else ("",):

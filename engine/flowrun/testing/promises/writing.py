@@ -23,7 +23,7 @@ LOST_AFTER = ("reset_after", "timeout_after", "truncated", "garbage_after", "500
 LOST_BEFORE = ("reset_before", "half_open", "503")
 
 
-@promise
+@promise("target")
 def delivering_twice_leaves_one(subject: Subject) -> None:
     """By the target's own doing where the class says so; else by asking first, and then ``find`` must find it."""
     how = writes(subject)
@@ -46,7 +46,7 @@ def delivering_twice_leaves_one(subject: Subject) -> None:
         assert how.count(world, 1) == 1, f"{how.count(world, 1)} objects"
 
 
-@promise
+@promise("target", "faults")
 def an_answer_lost_after_the_write_leaves_one(subject: Subject) -> None:
     """The write was done and nobody heard: an unknown outcome, which asking first settles as one object."""
     how = writes(subject)
@@ -66,7 +66,7 @@ def an_answer_lost_after_the_write_leaves_one(subject: Subject) -> None:
                 assert how.count(world, n) == 1, f"{fault}: {how.count(world, n)} objects"
 
 
-@promise
+@promise("target", "faults")
 def a_request_lost_before_the_write_leaves_one(subject: Subject) -> None:
     """Nothing was done: once the system is back, the same item is delivered, and once."""
     how = writes(subject)
@@ -85,7 +85,7 @@ def a_request_lost_before_the_write_leaves_one(subject: Subject) -> None:
             assert how.count(world, n) == 1, f"{fault}: {how.count(world, n)} objects"
 
 
-@promise
+@promise("target")
 def each_item_gets_its_verdict(subject: Subject) -> None:
     """A bad item among good ones: the verdicts come in order, and only the bad one fails."""
     how = writes(subject)
@@ -103,7 +103,7 @@ def each_item_gets_its_verdict(subject: Subject) -> None:
         assert len(set(ids)) == 3, f"three objects share ids: {ids}"
 
 
-@promise
+@promise("target")
 def a_refusal_is_told_as_the_system_tells_it(subject: Subject) -> None:
     """Class rejected, with the system's own words; never a try-again."""
     how = writes(subject)
@@ -117,7 +117,7 @@ def a_refusal_is_told_as_the_system_tells_it(subject: Subject) -> None:
         assert len(verdict.message) > 3 and not words.startswith("status "), f"the system's words are lost: {words!r}"
 
 
-@promise
+@promise("target")
 def what_is_not_there_is_not_found(subject: Subject) -> None:
     """``find`` gives nothing before the write, and refuses to look for anything at all."""
     how = writes(subject)
@@ -134,7 +134,7 @@ def what_is_not_there_is_not_found(subject: Subject) -> None:
         assert not floats(found[0].response), f"floats: {floats(found[0].response)[:5]}"
 
 
-@promise
+@promise("target", "faults")
 def receipts_survive_new_fields(subject: Subject) -> None:
     """A release that answers a write with a field more still gives the same id, and no float."""
     how = writes(subject)
