@@ -29,6 +29,7 @@ from flowrun.transport import Limits, build_client
 from flowrun.values import Clock, Secret, decode_json, encode_json
 
 if TYPE_CHECKING:
+    from flowrun.store.database import Database
     from flowrun.store.vault import Vault
 
 COMMON = ("auth", "limits", "allow_private", "verify", "client_cert", "client_key", "client_key_password")
@@ -98,16 +99,41 @@ def build(
     if base_url is None:
         return cls(own, None, now) if not hasattr(cls, "takes_root") else cls(own, None, now, root=root)
     cert = _certificate(name, common, again, root, Troubles(name, on_trouble), now)
-    client = build_client(
-        str(base_url),
-        auth=_auth(cls, name, again, str(base_url), now, vault, on_trouble),
-        limits=limits_of(common.get("limits")),
-        allow_private=str(common.get("allow_private", "")).lower() == "true",
-        verify=_verify(common.get("verify", True), root),
+    auth = _auth(cls, name, again, str(base_url), now, vault, on_trouble)
+    return cls(own, client_of(str(base_url), common, root, auth, cert, transport), now)
+
+
+def client_of(
+    url: str,
+    settings: Mapping[str, Any],
+    root: Path,
+    auth: httpx.Auth | None = None,
+    cert: OwnCertificate | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> httpx.Client:
+    """A client for an address with the limits, trust and reach that a connection's settings ask for."""
+    return build_client(
+        url,
+        auth=auth,
+        limits=limits_of(settings.get("limits")),
+        allow_private=str(settings.get("allow_private", "")).lower() == "true",
+        verify=_verify(settings.get("verify", True), root),
         cert=cert,
         transport=transport,
     )
-    return cls(own, client, now)
+
+
+def vault_of(
+    project: Project, database: Database, *, now: Clock, environ: Mapping[str, str] | None = None
+) -> Vault | None:
+    """Where the project's tokens are kept; None when flowrun.yaml names no key. Raises ProjectError."""
+    key = project.key(environ)
+    if key is None:
+        return None
+    from flowrun.store.seal import Seal
+    from flowrun.store.vault import Vault
+
+    return Vault(database, now, Seal(hide(key)))
 
 
 def _own(cls: Any, name: str, settings: Mapping[str, Any]) -> Any:

@@ -37,6 +37,8 @@ def token_of(response: httpx.Response, old: Token | None, issued_for: str) -> To
     refresh = body.get("refresh_token")
     refresh_life = next((secs for name in _REFRESH_LIVES if (secs := _secs(body.get(name)))), None)
     refresh_left = refresh_life
+    if refresh_life is not None and old is not None and old.refresh_life is not None:
+        refresh_life = max(refresh_life, old.refresh_life)  # a grant that ends on a fixed day has less each time
     kept: Secret | None = Secret(refresh, "refresh_token") if isinstance(refresh, str) and refresh else None
     if kept is None and old is not None and old.refresh is not None:
         kept = old.refresh

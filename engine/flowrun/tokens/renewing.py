@@ -126,6 +126,11 @@ class Renewing(httpx.Auth):
             except ConnectorError:
                 return  # it ends by itself
 
+    def about(self) -> tuple[str, float | None]:
+        """The scheme's name, and how many seconds the token in use is still good; None when there is none."""
+        live = self._live
+        return name_of(self._scheme), None if live is None else live.ends_at - self._clock()
+
     def tend(self) -> None:
         """Renew what is due, without a request that needs it: a service calls this between requests, so that a grant
         which ends unused does not end, and that one which ends soon is said in time. Raises what renewing raises."""

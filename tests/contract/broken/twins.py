@@ -338,7 +338,7 @@ class ShowsItsToken(Model):
     """Prints the credentials when it is printed."""
 
     def __repr__(self) -> str:
-        sent = next(self.http.auth.auth_flow(self.http.build_request("GET", "/")))
+        sent = next(self.http.auth.sync_auth_flow(self.http.build_request("GET", "/")))
         return f"Model({dict(sent.headers)})"
 
 
@@ -349,7 +349,7 @@ class TellsHeaders(Model):
         try:
             return super()._ask(method, path, **more)
         except ConnectorError as error:
-            sent = next(self.http.auth.auth_flow(self.http.build_request(method, path)))
+            sent = next(self.http.auth.sync_auth_flow(self.http.build_request(method, path)))
             error.message += f"; sent {sent.headers.get('authorization')}"
             raise
 
