@@ -57,7 +57,10 @@ class OwnCertificate:
             from cryptography.x509 import load_pem_x509_certificate
         except ImportError:
             return None
-        return load_pem_x509_certificate(self._loaded.chain.reveal().encode()).not_valid_after_utc
+        try:
+            return load_pem_x509_certificate(self._loaded.chain.reveal().encode()).not_valid_after_utc
+        except ValueError:
+            return None  # ``load`` says what is wrong with it
 
 
 def read_pem(setting: str | Secret, root: Path, name: str) -> Secret:

@@ -24,7 +24,9 @@ from flowrun.values import Secret
 NOW = datetime(2026, 1, 1, tzinfo=UTC)  # 1767225600
 
 
-def sent(auth: Any, *, url: str = "https://api.example/orders?limit=5", method: str = "GET", **more: Any) -> httpx.Request:
+def sent(
+    auth: Any, *, url: str = "https://api.example/orders?limit=5", method: str = "GET", **more: Any
+) -> httpx.Request:
     """The request as it left, and the token requests before it."""
     seen: list[httpx.Request] = []
 

@@ -25,7 +25,9 @@ class ServiceLayer(Simulator):
         self.password = PASSWORD
 
     def handle(self, request: SimRequest) -> SimResponse:
-        cookies = dict(part.strip().split("=", 1) for part in request.headers.get("cookie", "").split(";") if "=" in part)
+        cookies = dict(
+            part.strip().split("=", 1) for part in request.headers.get("cookie", "").split(";") if "=" in part
+        )
         if request.path == "/b1s/v2/Login":
             return self._login(decode_json(request.body))
         session = cookies.get("B1SESSION")
