@@ -20,6 +20,7 @@ import httpx
 from flowrun.certificates import OwnCertificate
 from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve
 from flowrun.errors import ProjectError, Refused
+from flowrun.values import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, unpacked
 ASK_SECS, ASK_TIMEOUT = 30.0, 15.0  # seconds a token request may take: whole, and without any progress
@@ -178,7 +179,7 @@ class Budgeted(httpx.BaseTransport):
         try:
             self._pace.take()
             deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
-            response = self._inner.handle_request(request)
+            response = self._inner.handle_request(_with_key(request))
             return _bounded(response, self._limits.max_answer, once)
         except BaseException:
             once()
@@ -198,6 +199,17 @@ class Budgeted(httpx.BaseTransport):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _with_key(request: httpx.Request) -> httpx.Request:
+    """The request with the key that its credentials want in the address."""
+    pair: tuple[str, Secret] | None = request.extensions.get("flowrun.query")
+    if pair is None:
+        return request
+    url = request.url.copy_set_param(pair[0], pair[1].reveal())
+    return httpx.Request(
+        request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

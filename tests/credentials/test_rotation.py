@@ -14,7 +14,7 @@ from flowrun.errors import AuthFailed
 from flowrun.project import Environment, load_project
 from flowrun.testing.simulator import SimRequest, SimResponse, Simulator, json_response
 from flowrun.values import system_clock
-from tests.credentials.kit import CLIENT_ID, CLIENT_SECRET, Heard, TokenSystem, at_once
+from tests.credentials.kit import CLIENT_ID, CLIENT_SECRET, Heard, TokenSystem, at_once, client_credentials
 
 OBJECTS = "objects: { orders: { key: id, get: { path: 'orders/{id}' }, fields: { id: text } } }"
 
@@ -159,3 +159,24 @@ def test_a_connectors_own_secret_changes_too(tmp_path: Path) -> None:
         assert not shop.check().ok
         settings["api_key"] = good["api_key"]
         assert shop.check().ok
+
+
+@pytest.mark.parametrize(("fault", "wanted"), [("503*", "network"), ("429*", "rate_limited"), ("401*", "auth")])
+def test_what_a_connector_makes_of_a_token_endpoint(
+    tmp_path: Path, system: TokenSystem, fault: str, wanted: str
+) -> None:
+    """The class that a flow's on_error sees, for a write: nothing was sent, so nothing is in doubt, and only a definite
+    no pauses the connection."""
+    from flowrun.connections import build
+    from flowrun.connector import Item
+    from flowrun.testing.faults import Faults
+    from flowrun_connectors.http.connector import Http
+
+    system.faults = Faults.parse(f"{fault};path=/token")
+    orders = {"key": "id", "create": {"path": "orders"}, "fields": {"id": "text"}}
+    settings = {"base_url": system.base_url, "auth": client_credentials(system.base_url), "objects": {"orders": orders}}
+    connector = build(Http, "shop", settings, now=system_clock, root=tmp_path, on_trouble=Heard())
+    (verdict,) = connector.deliver([Item("orders", "create", {"id": "1"}, "key-1")])
+    assert verdict.error_class == wanted
+    assert system.calls == 0
+    system.faults = Faults()

@@ -10,7 +10,7 @@ import httpx
 
 from flowrun.credentials.schemes import OAuth1
 from flowrun.errors import ProjectError
-from flowrun.values import Clock
+from flowrun.values import Clock, Secret
 
 
 class HeaderAuth(httpx.Auth):
@@ -24,14 +24,14 @@ class HeaderAuth(httpx.Auth):
 
 
 class QueryAuth(httpx.Auth):
-    """A key in the address lands in access logs; some systems leave no choice."""
+    """A key in the address lands in access logs; some systems leave no choice. It is added where the request leaves, so
+    that requests and errors on our side do not show it."""
 
     def __init__(self, name: str, key: str) -> None:
-        self._name = name
-        self._key = key
+        self._pair = (name, Secret(key, name))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.url = request.url.copy_set_param(self._name, self._key)
+        request.extensions["flowrun.query"] = self._pair
         yield request
 
 
