@@ -106,12 +106,13 @@ def test_no_scheme_shows_its_secret(system: TokenSystem, tmp_path: Path, pem: st
     setting = schemes(system.base_url, pem)[name]
     told = Heard()
     with listening(heard):
-        for fault in FAULTS:
+        for fault in (*FAULTS, "repeats"):
             system.faults = Faults()
             authorised(vault, system.base_url)
             system.refresh = "canary-refresh-0"
             client = connected(system.base_url, setting, vault=vault, heard=told, clock=Clockwork(), timeout=0.5)
-            system.faults = Faults.parse(fault) if fault else Faults()
+            system.secret = "another" if fault == "repeats" else CLIENT_SECRET  # it says what it was sent
+            system.faults = Faults.parse(fault) if fault not in ("", "repeats") else Faults()
             for _ in range(2):
                 heard.write(said_by(lambda client=client: client.get("api")))
                 heard.write(said_by(lambda client=client: client.post("api", json={"a": 1})))

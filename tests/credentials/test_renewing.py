@@ -42,6 +42,15 @@ def test_sixteen_threads_one_expiry_one_refresh(system: TokenSystem, vault: Vaul
             assert (system.given, system.bad_token, system.bad_client) == (ended, 0, 0)
 
 
+def test_sixteen_threads_without_a_vault(system: TokenSystem) -> None:
+    system.on_token = lambda: time.sleep(0.2)
+    with connected(system.base_url, client_credentials(system.base_url)) as client:
+        for ended in range(1, 4):
+            assert at_once(16, lambda: status(client)) == [200] * 16
+            assert system.given == ended
+            system.expire_tokens()
+
+
 def test_sixteen_clients_of_one_vault_make_one_refresh(system: TokenSystem, vault: Vault) -> None:
     """As sixteen processes: nothing in common but the database."""
     authorised(vault, system.base_url)
