@@ -163,7 +163,11 @@ def pull_contract(name: str, object: str, env: str | None) -> int:
 
     configure("auto", "warning")
     project = load_project(Path.cwd())
-    with opened(project, project.environment(env), (name,), discover(), now=system_clock) as connections:
+    environment = project.environment(env)
+    with (
+        project_vault(project, environment) as vault,
+        opened(project, environment, (name,), discover(), now=system_clock, vault=vault) as connections,
+    ):
         connector = connections[name]
         if not isinstance(connector, PullsContract):
             raise ProjectError(f"connection '{name}' cannot describe itself")
