@@ -10,25 +10,32 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from flowrun.certificates import OwnCertificate, Pair, read_pem
 from flowrun.connector import Registry
 from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 from flowrun.logs import hide
 from flowrun.project import Environment, Project
-from flowrun.tokens import auth_from_settings
+from flowrun.tokens import OnTrouble, Renewing, Rotating, Troubles, open_auth
 from flowrun.transport import Limits, build_client
 from flowrun.values import Clock, Secret, decode_json, encode_json
 
-COMMON = ("auth", "limits", "allow_private", "verify", "client_cert")
+if TYPE_CHECKING:
+    from flowrun.store.database import Database
+    from flowrun.store.vault import Vault
+
+COMMON = ("auth", "limits", "allow_private", "verify", "client_cert", "client_key", "client_key_password")
 """Settings that every connection has; the engine reads them."""
+_CERTIFICATE_SOON = timedelta(days=30)
 
 
 def open_connection(
@@ -40,16 +47,36 @@ def open_connection(
     now: Clock,
     environ: Mapping[str, str] | None = None,
     transport: httpx.BaseTransport | None = None,
+    vault: Vault | None = None,
+    on_trouble: OnTrouble | None = None,
 ) -> Any:
-    """The connector of a connection, ready to use. Raises ProjectError that says which setting to mend."""
+    """The connector of a connection, ready to use. Raises ProjectError that says which setting to mend.
+
+    vault: where tokens are kept and shared between processes; without it they live in memory.
+    on_trouble: told of credentials that end, are refused, or need a person.
+    """
     spec = project.connection(name, environment)
     if spec.connector not in registry:
         guess = near(spec.connector, registry)
         raise ProjectError(
             f"connection '{name}': no connector '{spec.connector}'", help=f"did you mean '{guess}'?" if guess else ""
         )
-    settings = project.resolve(spec.settings, os.environ if environ is None else environ)
-    return build(registry[spec.connector], name, settings, now=now, root=project.root, transport=transport)
+
+    def read() -> Mapping[str, Any]:
+        found: Mapping[str, Any] = project.resolve(spec.settings, os.environ if environ is None else environ)
+        return found
+
+    return build(
+        registry[spec.connector],
+        name,
+        read(),
+        now=now,
+        root=project.root,
+        transport=transport,
+        read=read,
+        vault=vault,
+        on_trouble=on_trouble,
+    )
 
 
 def build(
@@ -60,25 +87,114 @@ def build(
     now: Clock,
     root: Path,
     transport: httpx.BaseTransport | None = None,
+    read: Callable[[], Mapping[str, Any]] | None = None,
+    vault: Vault | None = None,
+    on_trouble: OnTrouble | None = None,
 ) -> Any:
-    """A connector from resolved settings."""
+    """A connector from resolved settings. read: the settings with their references read anew."""
+    again = _hidden(read or (lambda: settings))
     _hide_all(settings)
     common = {key: settings[key] for key in COMMON if key in settings}
-    own = settings_of(cls, name, {key: value for key, value in settings.items() if key not in COMMON})
+    own = _own(cls, name, settings)
     base_url = getattr(own, "base_url", None)
     if base_url is None:
         return cls(own, None, now) if not hasattr(cls, "takes_root") else cls(own, None, now, root=root)
-    auth = cls.auth(own) if hasattr(cls, "auth") else None
-    client = build_client(
-        str(base_url),
-        auth=auth or auth_from_settings(common.get("auth")),
-        limits=limits_of(common.get("limits")),
-        allow_private=str(common.get("allow_private", "")).lower() == "true",
-        verify=_verify(common.get("verify", True), root),
-        cert=str(root / str(common["client_cert"])) if "client_cert" in common else None,
+    cert = _certificate(name, common, again, root, Troubles(name, on_trouble), now)
+    auth = _auth(cls, name, again, str(base_url), now, vault, on_trouble)
+    return cls(own, client_of(str(base_url), common, root, auth, cert, transport), now)
+
+
+def client_of(
+    url: str,
+    settings: Mapping[str, Any],
+    root: Path,
+    auth: httpx.Auth | None = None,
+    cert: OwnCertificate | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> httpx.Client:
+    """A client for an address with the limits, trust and reach that a connection's settings ask for."""
+    return build_client(
+        url,
+        auth=auth,
+        limits=limits_of(settings.get("limits")),
+        allow_private=str(settings.get("allow_private", "")).lower() == "true",
+        verify=_verify(settings.get("verify", True), root),
+        cert=cert,
         transport=transport,
     )
-    return cls(own, client, now)
+
+
+def vault_of(
+    project: Project, database: Database, *, now: Clock, environ: Mapping[str, str] | None = None
+) -> Vault | None:
+    """Where the project's tokens are kept; None when flowrun.yaml names no key. Raises ProjectError."""
+    key = project.key(environ)
+    if key is None:
+        return None
+    from flowrun.store.seal import Seal
+    from flowrun.store.vault import Vault
+
+    return Vault(database, now, Seal(hide(key)))
+
+
+def _own(cls: Any, name: str, settings: Mapping[str, Any]) -> Any:
+    return settings_of(cls, name, {key: value for key, value in settings.items() if key not in COMMON})
+
+
+def _hidden(read: Callable[[], Mapping[str, Any]]) -> Callable[[], Mapping[str, Any]]:
+    def again() -> Mapping[str, Any]:
+        found = read()
+        _hide_all(found)
+        return found
+
+    return again
+
+
+def _auth(
+    cls: Any,
+    name: str,
+    read: Callable[[], Mapping[str, Any]],
+    base_url: str,
+    now: Clock,
+    vault: Vault | None,
+    on_trouble: OnTrouble | None,
+) -> httpx.Auth | None:
+    """A connector's own way to carry its secrets, else what ``auth:`` says."""
+    if hasattr(cls, "auth"):
+        return Rotating(name, cls.auth, lambda: _own(cls, name, read()), Troubles(name, on_trouble))
+
+    def auth() -> Any:
+        return read().get("auth")
+
+    return open_auth(name, auth, base_url=base_url, now=now, vault=vault, on_trouble=on_trouble)
+
+
+def _certificate(
+    name: str,
+    common: Mapping[str, Any],
+    read: Callable[[], Mapping[str, Any]],
+    root: Path,
+    troubles: Troubles,
+    now: Clock,
+) -> OwnCertificate | None:
+    """Our own certificate; says when it ends soon. Raises ProjectError."""
+    if "client_cert" not in common:
+        if "client_key" in common:
+            raise ProjectError(f"connection '{name}' has a client_key and no client_cert", help="client_cert: FILE.pem")
+        return None
+
+    def pair() -> Pair:
+        found = read()
+        chain = read_pem(found["client_cert"], root, "client_cert")
+        key = read_pem(found["client_key"], root, "client_key") if found.get("client_key") else None
+        password = found.get("client_key_password")
+        return Pair(chain, key, password if isinstance(password, Secret) or not password else Secret(str(password)))
+
+    cert = OwnCertificate(pair)
+    ends_at = cert.ends_at()
+    if ends_at is not None and ends_at < now() + _CERTIFICATE_SOON:
+        troubles.say("expiring", f"the client certificate of '{name}' ends on {ends_at:%Y-%m-%d}", ends_at)
+    return cert
 
 
 def _verify(setting: Any, root: Path) -> str | bool:
@@ -179,18 +295,34 @@ def opened(
     *,
     now: Clock,
     environ: Mapping[str, str] | None = None,
+    vault: Vault | None = None,
+    on_trouble: OnTrouble | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Connectors by connection name; sandboxed ones against their simulators, whose state is kept at the end."""
+    """Connectors by connection name; sandboxed ones against their simulators, whose state is kept at the end.
+
+    vault, on_trouble: see ``open_connection``.
+    """
     with ExitStack() as stack:
         found: dict[str, Any] = {}
         for name in dict.fromkeys(names):
             if name in environment.sandbox:
                 found[name] = _sandboxed(stack, project, environment, name, registry, now)
             else:
-                found[name] = open_connection(project, environment, name, registry, now=now, environ=environ)
+                found[name] = open_connection(
+                    project,
+                    environment,
+                    name,
+                    registry,
+                    now=now,
+                    environ=environ,
+                    vault=vault,
+                    on_trouble=on_trouble,
+                )
             client = getattr(found[name], "http", None)
             if isinstance(client, httpx.Client):
                 stack.callback(client.close)
+                if isinstance(client.auth, Renewing):
+                    stack.callback(client.auth.close)  # before the client that carries its farewell
         yield found
 
 

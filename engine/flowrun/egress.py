@@ -73,10 +73,16 @@ class GuardedBackend(httpcore.NetworkBackend):
     the connection should pause until somebody has looked."""
 
     def __init__(
-        self, reach: Reach, *, resolve: Resolve = resolve, backend: httpcore.NetworkBackend | None = None
+        self,
+        reach: Reach,
+        *,
+        resolve: Resolve = resolve,
+        backend: httpcore.NetworkBackend | None = None,
+        before_tls: Callable[[ssl.SSLContext], None] | None = None,
     ) -> None:
         self._reach = reach
         self._resolve = resolve
+        self._before_tls = before_tls
         self._backend = backend or httpcore.SyncBackend()
 
     def connect_tcp(
@@ -96,7 +102,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         for address in addresses:
             try:
                 stream = self._backend.connect_tcp(address, port, _left(timeout), local_address, socket_options)
-                return _Timed(stream)
+                return _Timed(stream, self._before_tls)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -113,11 +119,17 @@ class GuardedBackend(httpcore.NetworkBackend):
 class _Timed(httpcore.NetworkStream):
     """A stream that also ends at the request's deadline: a byte a second is progress, and still no answer."""
 
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
+    def __init__(
+        self, inner: httpcore.NetworkStream, before_tls: Callable[[ssl.SSLContext], None] | None = None
+    ) -> None:
         self._inner = inner
+        self._before_tls = before_tls
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        try:
+            return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        except httpcore.ReadError as error:
+            raise _not_trusted(error) from None  # TLS 1.3 says so only now
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
@@ -128,6 +140,8 @@ class _Timed(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
+        if self._before_tls is not None:
+            self._before_tls(ssl_context)
         try:
             return _Timed(self._inner.start_tls(ssl_context, server_hostname, _left(timeout)))
         except httpcore.ConnectError as error:
@@ -137,7 +151,12 @@ class _Timed(httpcore.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-def _not_trusted(error: httpcore.ConnectError) -> Exception:
+_OUR_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED",
+                    "CERTIFICATE_UNKNOWN", "UNSUPPORTED_CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")  # fmt: skip
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE")
+
+
+def _not_trusted(error: httpcore.ConnectError | httpcore.ReadError) -> Exception:
     """A certificate that proves nothing is no matter of trying again; other failures of TLS may be."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -146,8 +165,17 @@ def _not_trusted(error: httpcore.ConnectError) -> Exception:
             code=str(cause.verify_code),
             help="if it is the right server, name its authority: verify: FILE.pem",
         )
-    if isinstance(cause, ssl.SSLError) and "VERSION" in (cause.reason or "").upper():
-        return AuthFailed("the server speaks only versions of TLS that are no longer safe", code=cause.reason or "")
+    reason = (cause.reason or "").upper() if isinstance(cause, ssl.SSLError) else ""
+    if "ALERT" in reason and any(reason.endswith(one) for one in _OUR_CERTIFICATE):
+        return AuthFailed(
+            "the server does not take our certificate",
+            code=reason,
+            help="client_cert (and client_key): is it there, in time, and known to the server?",
+        )
+    if reason in _NO_TLS:
+        return AuthFailed("the server does not speak TLS here", code=reason, help="check the port in base_url")
+    if any(word in reason for word in ("VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS")):
+        return AuthFailed("the server speaks only versions of TLS that are no longer safe", code=reason)
     return error
 
 

@@ -75,6 +75,7 @@ class Project:
     alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
+    store_key: Any = None
     on_error: Map | None = None
     document: Document | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -122,6 +123,26 @@ class Project:
         if isinstance(value, list | tuple):
             return [self.resolve(inner, environ) for inner in value]
         return value
+
+    def key(self, environ: Mapping[str, str] | None = None) -> Secret | None:
+        """What stored tokens are encrypted with (``store: { key: … }``); None when flowrun.yaml names none.
+
+        Raises ProjectError: not set, or a file that others may read.
+        """
+        if self.store_key is None:
+            return None
+        if not isinstance(self.store_key, Mapping) or list(self.store_key) != ["file"]:
+            found = self.resolve(self.store_key, environ)
+            return found if isinstance(found, Secret) else Secret(str(found), "store key")
+        path = self.root / str(self.store_key["file"])
+        try:
+            mode, text = path.stat().st_mode, path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "not a key"
+            raise ProjectError(f"the store's key: {path}: {said}", help=f"openssl rand -base64 32 > {path}") from None
+        if mode & 0o077:
+            raise ProjectError(f"the store's key: others may read {path}", help=f"chmod 600 {path}")
+        return Secret(text, "store key")
 
     def _secret(self, ref: SecretRef, environ: Mapping[str, str]) -> Secret:
         variable = "FLOWRUN_SECRET_" + ref.name.upper().replace("-", "_")
@@ -214,6 +235,7 @@ _KEYS = {
     "project": "the project's name",
     "connections": "the systems this project talks to",
     "environments": "dev, test, qa, prod …: values, sandboxes, store",
+    "store": "how what must be kept secret is kept",
     "alerts": "where alerts go, by name",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
@@ -249,6 +271,7 @@ class _Reader:
             alerts={key: self.plain(node) for key, node in self.entries(top.get("alerts"))},
             owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
             secrets_dir=self.text(top.get("secrets")) or None,
+            store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
             on_error=policies if isinstance(policies, Map) else None,
             document=self.document,
         )

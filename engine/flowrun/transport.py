@@ -17,10 +17,13 @@ from ipaddress import ip_address
 
 import httpx
 
+from flowrun.certificates import OwnCertificate
 from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve
 from flowrun.errors import ProjectError, Refused
+from flowrun.values import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, unpacked
+ASK_SECS, ASK_TIMEOUT = 30.0, 15.0  # seconds a token request may take: whole, and without any progress
 _BLOCK = 64 * 1024
 _TOTAL = 4  # a whole request may take so many times the limit of one step
 _NO_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
@@ -44,27 +47,31 @@ def build_client(
     limits: Limits | None = None,
     allow_private: bool = False,
     verify: str | bool = True,
-    cert: str | None = None,
+    cert: OwnCertificate | None = None,
     transport: httpx.BaseTransport | None = None,
     resolve: Resolve = resolve,
 ) -> httpx.Client:
     """A client bound to one origin.
 
-    verify: a file of trusted authorities beside the known ones; False to trust anybody. cert: our own certificate with
-    its key, one PEM file. transport: stands in for the network. Raises ProjectError for an address or a file that is
-    none.
+    verify: a file of trusted authorities beside the known ones; False to trust anybody. cert: our own certificate, for
+    systems that ask for one. transport: stands in for the network. Raises ProjectError for an address or a file that
+    is none.
     """
     url = origin_of(base_url)
     limits = limits or Limits()
     if transport is None:
-        transport = _network(url, limits, allow_private, ssl_context(verify, cert), resolve)
+        transport = _network(url, limits, allow_private, ssl_context(verify, cert), resolve, cert)
     _silence()
+    guarded = Budgeted(transport, limits, url)
+    connect = getattr(auth, "connect", None)
+    if connect is not None:  # it asks for tokens by itself
+        connect(httpx.Client(transport=guarded, timeout=min(limits.timeout, ASK_TIMEOUT), trust_env=False))
     return httpx.Client(
         base_url=base_url.rstrip("/") + "/",
         auth=auth,
         timeout=limits.timeout,
         follow_redirects=False,
-        transport=Budgeted(transport, limits, url),
+        transport=guarded,
         headers={"user-agent": "flowrun", "accept-encoding": "gzip, deflate"},
         trust_env=False,
     )
@@ -84,29 +91,39 @@ def origin_of(base_url: str) -> httpx.URL:
     return url
 
 
-def ssl_context(verify: str | bool = True, cert: str | None = None) -> ssl.SSLContext:
+def ssl_context(verify: str | bool = True, cert: OwnCertificate | None = None) -> ssl.SSLContext:
     """Raises ProjectError for files that cannot be used."""
     context = httpx.create_ssl_context(verify=verify is not False, trust_env=False)
-    for name, load in ((verify, context.load_verify_locations), (cert, context.load_cert_chain)):
-        if isinstance(name, str):
-            try:
-                load(name)
-            except (OSError, ssl.SSLError) as error:
-                raise ProjectError(f"{name} cannot be used: {error.strerror or error}", help="a PEM file") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if isinstance(verify, str):
+        try:
+            context.load_verify_locations(verify)
+        except (OSError, ssl.SSLError) as error:
+            raise ProjectError(f"{verify} cannot be used: {error.strerror or error}", help="a PEM file") from None
+    if cert is not None:
+        cert.load(context)
     return context
 
 
 def _network(
-    url: httpx.URL, limits: Limits, allow_private: bool, context: ssl.SSLContext, resolve: Resolve
+    url: httpx.URL,
+    limits: Limits,
+    allow_private: bool,
+    context: ssl.SSLContext,
+    resolve: Resolve,
+    cert: OwnCertificate | None,
 ) -> httpx.HTTPTransport:
     inner = httpx.HTTPTransport(
         verify=context,
         http2=url.scheme == "https" and find_spec("h2") is not None,
-        limits=httpx.Limits(max_connections=limits.concurrent, max_keepalive_connections=limits.concurrent),
+        # One more than calls may run, so that a token can always be asked for.
+        limits=httpx.Limits(max_connections=limits.concurrent + 1, max_keepalive_connections=limits.concurrent),
         trust_env=False,
     )
     reach: Reach = "private" if allow_private else "loopback" if _is_loopback(url.host) else "public"
-    inner._pool._network_backend = GuardedBackend(reach, resolve=resolve)  # the only door httpx leaves for this
+    inner._pool._network_backend = GuardedBackend(  # the only door httpx leaves for this
+        reach, resolve=resolve, before_tls=cert.renew if cert is not None else None
+    )
     return inner
 
 
@@ -152,7 +169,9 @@ class Budgeted(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises Refused for another origin (an address out of data: a next link, a Location), httpx errors else."""
-        if not request.extensions.get("flowrun.token") and _origin(request.url) != self._origin:
+        if request.extensions.get("flowrun.token"):
+            return self._for_a_token(request)
+        if _origin(request.url) != self._origin:
             raise Refused(f"an address leads to {request.url.host or 'nowhere'}, which is not this connection's host")
         if not self._slots.acquire(timeout=self._limits.timeout * _TOTAL):
             raise httpx.PoolTimeout("every slot of this connection is taken", request=request)
@@ -160,7 +179,7 @@ class Budgeted(httpx.BaseTransport):
         try:
             self._pace.take()
             deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
-            response = self._inner.handle_request(request)
+            response = self._inner.handle_request(_with_key(request))
             return _bounded(response, self._limits.max_answer, once)
         except BaseException:
             once()
@@ -168,8 +187,29 @@ class Budgeted(httpx.BaseTransport):
         finally:
             deadline.at = None
 
+    def _for_a_token(self, request: httpx.Request) -> httpx.Response:
+        """Outside the budget, since calls that hold every slot may be waiting for it, and whoever renews holds a lease;
+        and to any host, since the address stands in the settings."""
+        try:
+            most = min(ASK_SECS, self._limits.timeout * _TOTAL)
+            deadline.at = time.monotonic() + most
+            return _bounded(self._inner.handle_request(request), self._limits.max_answer, lambda: None)
+        finally:
+            deadline.at = None
+
     def close(self) -> None:
         self._inner.close()
+
+
+def _with_key(request: httpx.Request) -> httpx.Request:
+    """The request with the key that its credentials want in the address."""
+    pair: tuple[str, Secret] | None = request.extensions.get("flowrun.query")
+    if pair is None:
+        return request
+    url = request.url.copy_set_param(pair[0], pair[1].reveal())
+    return httpx.Request(
+        request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -14,7 +14,7 @@ import pytest
 
 from flowrun.egress import GuardedBackend, forbidden
 from flowrun.errors import AuthFailed, ConnectorError, Refused, Unavailable
-from flowrun.tokens import ClientCredentials
+from flowrun.tokens import open_auth
 from flowrun.transport import Limits, Pace, build_client
 from flowrun_connectors._http.errors import retry_after
 from flowrun_connectors._json import parse_json
@@ -142,9 +142,14 @@ class TokenServer:
             return httpx.Response(200 if ok else 401)
 
 
+def with_secret(secret: str) -> Any:
+    settings = {"token_url": "https://login.example/token", "client_id": "id", "client_secret": secret}
+    return open_auth("api", lambda: {"oauth2_client_credentials": settings})
+
+
 def test_sixteen_at_once_ask_for_one_token() -> None:
     server = TokenServer()
-    http = client(server, auth=ClientCredentials("https://login.example/token", "id", "canary-2"))
+    http = client(server, auth=with_secret("canary-2"))
     codes: list[int] = []
     threads = [threading.Thread(target=lambda: codes.append(http.get("x").status_code)) for _ in range(16)]
     for t in threads:
@@ -157,7 +162,7 @@ def test_sixteen_at_once_ask_for_one_token() -> None:
 
 def test_a_token_that_ended_is_renewed_once_and_a_refusal_says_no_secret() -> None:
     server = TokenServer()
-    http = client(server, auth=ClientCredentials("https://login.example/token", "id", "canary-2"))
+    http = client(server, auth=with_secret("canary-2"))
     assert http.get("x").status_code == 200
     server.good = "revoked"
     assert http.get("x").status_code == 200

@@ -188,7 +188,7 @@ def _like(old: Any, new: Any, text: str) -> Any:
 def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int:
     """Deliver again through the flow as it is now, in order of arrival."""
     from flowrun.cli.run import Progress, exit_code, print_summary
-    from flowrun.connections import opened
+    from flowrun.connections import opened, vault_of
     from flowrun.runner import run_flow
     from flowrun.values import system_clock
 
@@ -201,9 +201,9 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
         project, registry, checked, plan = open_flow(flow, env)
         environment = project.environment(env)
         live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
-        with opened(
-            project, environment, (checked.target.connection, *live), registry, now=system_clock
-        ) as connections:
+        vault = vault_of(project, store.database, now=system_clock)
+        names = (checked.target.connection, *live)
+        with opened(project, environment, names, registry, now=system_clock, vault=vault) as connections:
             store.letters.replay(rows, who())
             with Progress(False) as progress:
                 summary = run_flow(

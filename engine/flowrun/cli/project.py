@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from flowrun.project import Environment, Project, load_project
 
 if TYPE_CHECKING:
     from flowrun.store import Store
+    from flowrun.store.vault import Vault
 
 
 def open_flow(name_or_path: str, env: str | None) -> tuple[Project, Registry, Flow, Plan]:
@@ -48,6 +51,23 @@ def project_store(env: str | None) -> tuple[Project, Store]:
     if isinstance(place, Path) and not place.exists():
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
     return project, open_store(place)
+
+
+@contextmanager
+def project_vault(project: Project, environment: Environment) -> Iterator[Vault | None]:
+    """Where tokens are kept, also while a service holds the state; None when flowrun.yaml names no key."""
+    if project.store_key is None:
+        yield None
+        return
+    from flowrun.connections import vault_of
+    from flowrun.store.database import open_database
+    from flowrun.values import system_clock
+
+    database = open_database(store_place(project, environment), beside=True)
+    try:
+        yield vault_of(project, database, now=system_clock)
+    finally:
+        database.close()
 
 
 def who() -> str:

@@ -54,7 +54,7 @@ def command(
 
     A second run over the same records sends nothing. Exit code 1 when records failed, 4 when the outside world did.
     """
-    from flowrun.connections import opened
+    from flowrun.connections import opened, vault_of
 
     configure(log_form, log_level)
     project, registry, checked, plan = open_flow(flow, env)
@@ -65,7 +65,8 @@ def command(
         click.echo(f"note: {line}", err=True)
     store = open_store(store_place(project, environment))
     try:
-        with opened(project, environment, names, registry, now=system_clock) as connections:
+        vault = vault_of(project, store.database, now=system_clock)
+        with opened(project, environment, names, registry, now=system_clock, vault=vault) as connections:
             source = None if input_ else connections[checked.source.connection]
             records = read_records(input_) if input_ else None
             if dry_run:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowrun.connector import Registry
+from flowrun.credentials.schemes import SCHEMES, choices
 from flowrun.errors import ERROR_CLASSES
 from flowrun.expressions.converters import CONVERTERS
 from flowrun.flow import words
@@ -198,7 +199,7 @@ def _converters() -> Schema:
 
 
 def _project_definitions() -> dict[str, Schema]:
-    reference = {
+    reference: Schema = {
         "type": "object",
         "additionalProperties": False,
         "minProperties": 1,
@@ -218,7 +219,15 @@ def _project_definitions() -> dict[str, Schema]:
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
-            "properties": {scheme: _box(box) for scheme, box in words.AUTH.items()},
+            "properties": {scheme: _scheme(scheme, box) for scheme, box in words.AUTH.items()},
+        },
+        "store": _box(words.STORE),
+        "key": {
+            **reference,
+            "properties": {
+                **reference["properties"],
+                "file": {"type": "string", "description": "A file of the project that only its owner may read."},
+            },
         },
         "limits": _box(words.LIMITS),
         "environments": _any({"anyOf": [{"type": "null"}, _box(words.ENVIRONMENT)]}),
@@ -226,6 +235,14 @@ def _project_definitions() -> dict[str, Schema]:
         "overrides": _any({"type": "object"}),
         "alerts": _any(_box(words.ALERT)),
     }
+
+
+def _scheme(name: str, box: Box) -> Schema:
+    made = _box(box)
+    for one in dataclasses.fields(SCHEMES[name]):
+        if choices(one):
+            made["properties"][one.name] = {"description": box[one.name].doc, "enum": list(choices(one))}
+    return made
 
 
 def _any(schema: Schema) -> Schema:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowrun.credentials.schemes import SCHEMES, choices
 from flowrun.diagnostics import Diagnostic, near
 from flowrun.document import Entry, Map, Node, Scalar
 from flowrun.flow import words
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _RATE = re.compile(r"\d{1,6}(\.\d{1,3})?\s*/\s*(s|m|h)")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 _REFERENCES = (["env"], ["secret"])
+_KEY_REFERENCES = (*_REFERENCES, ["file"])
+_LOOPBACK = re.compile(r"http://(127\.\d+\.\d+\.\d+|localhost|\[::1\])[:/]")
+_CREDENTIAL = re.compile("passw|secret|token|api_?key", re.IGNORECASE)
 
 
 def check_settings(project: Project, systems: Systems, around: Surroundings) -> list[Diagnostic]:
@@ -38,6 +42,7 @@ def check_settings(project: Project, systems: Systems, around: Surroundings) -> 
             _environment(r, systems, project, entry.value)
     for entry in _entries(top.get("alerts")):
         _alert(r, entry, project)
+    _store(r, top.get("store"))
     for box in ("owners", "on_error", "project"):
         _no_references(r, top.get(box))
     around.policies = PolicyReader(r, project.alerts).classes(top.get("on_error"))
@@ -82,6 +87,8 @@ def _settings(r: Reader, systems: Systems, name: str, node: Map, *, whole: bool)
             r.boolean(entry.value, word)
         elif word == "base_url":
             _url(r, entry.value)
+        elif word == "client_key_password" or (word == "client_key" and _is_pem(entry.value)):
+            _secret(r, entry.value, entry.key, word)
         elif word not in words.CONNECTION:
             r.unknown_key(entry, (*words.CONNECTION, *own), f"connection '{name}'")
     for word, one in own.items():
@@ -125,6 +132,10 @@ def _secret(r: Reader, node: Node, key: Node, name: str) -> None:
     r.say("FR197", f"'{name}' is a secret written out", key, help=f"{name}: {{ secret: NAME }}; see: flowrun why FR197")
 
 
+def _is_pem(node: Node) -> bool:
+    return isinstance(node, Scalar) and "-----BEGIN" in node.text
+
+
 def _url(r: Reader, node: Node) -> None:
     if isinstance(node, Scalar) and not _URL.fullmatch(node.text):
         r.say("FR210", f"'{node.text}' is no address", node, help="https://…, or { env: NAME }")
@@ -141,12 +152,37 @@ def _auth(r: Reader, node: Node) -> None:
     if scheme.key.text not in words.AUTH:
         r.unknown_key(scheme, words.AUTH, "auth")
         return
-    box = words.AUTH[scheme.key.text]
-    for name, inner in r.box(scheme.value, box, f"auth: {scheme.key.text}").items():
-        if box[name].kind == "secret":
+    fields = _fields(SCHEMES[scheme.key.text])
+    parts = r.box(scheme.value, words.AUTH[scheme.key.text], f"auth: {scheme.key.text}")
+    for name, inner in parts.items():
+        if str(fields[name].type).startswith("Secret"):
             _secret(r, inner, scheme.value.index[name].key if isinstance(scheme.value, Map) else inner, name)
-        elif name == "token_url":
-            _url(r, inner)
+        elif str(fields[name].type).startswith("Mapping"):
+            _block(r, inner, name)
+        elif isinstance(inner, Scalar):
+            _auth_setting(r, inner, fields[name])
+        elif not (isinstance(inner, Map) and inner.keys() in _REFERENCES):
+            r.say("FR031", f"'{name}' is one value", inner, help=str(fields[name].metadata["doc"]))
+
+
+def _auth_setting(r: Reader, node: Scalar, declared: dataclasses.Field[Any]) -> None:
+    if declared.name.endswith("_url"):
+        _url(r, node)
+        if node.text.startswith("http://") and not _LOOPBACK.match(node.text):
+            r.say("FR210", "credentials would be sent in plain sight", node, help="https://…")
+    elif declared.name == "idle":
+        r.duration(node, "idle")
+    elif choices(declared):
+        r.word(node, declared.name, choices(declared))
+
+
+def _block(r: Reader, node: Node, name: str) -> None:
+    """Names and values. What looks like a credential among them is one."""
+    for entry in _entries(node):
+        if isinstance(entry.value, Scalar) and _CREDENTIAL.search(entry.key.text):
+            _secret(r, entry.value, entry.key, entry.key.text)
+    if not isinstance(node, Map) or node.keys() in _REFERENCES:
+        r.say("FR031", f"'{name}' is a block of 'name: …' lines", node)
 
 
 def _limits(r: Reader, node: Node) -> None:
@@ -156,6 +192,13 @@ def _limits(r: Reader, node: Node) -> None:
         r.say("FR210", f"a rate is calls in a time, such as 20/s, not '{rate.text}'", rate, help="20/s, 600/m, 5000/h")
     r.count(parts.get("concurrent"), "concurrent")
     r.duration(parts.get("timeout"), "timeout")
+
+
+def _store(r: Reader, node: Node | None) -> None:
+    key = r.box(node, words.STORE, "store").get("key")
+    if key is not None and not (isinstance(key, Map) and key.keys() in _KEY_REFERENCES):
+        at = node.index["key"].key if isinstance(node, Map) else key
+        r.say("FR197", "'key' is a secret written out", at, help="key: { env: FLOWRUN_KEY }; see: flowrun why FR197")
 
 
 def _environment(r: Reader, systems: Systems, project: Project, node: Map) -> None:

@@ -5,8 +5,11 @@ A box is a mapping with a fixed set of keys. ``kind`` names what the value looks
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from flowrun.credentials.schemes import SCHEMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,7 @@ PROJECT: Box = {
     "project": Word("The project's name.", "text", False, "shop-to-erp"),
     "connections": Word("The systems this project talks to, by name.", "connections"),
     "environments": Word("dev, test, qa, prod …: values, sandboxes, store.", "environments"),
+    "store": Word("How what must be kept secret is kept in the state.", "store"),
     "alerts": Word("Where alerts go, by name.", "alerts"),
     "owners": Word("Who answers for flows, by name.", "plain"),
     "secrets": Word(
@@ -236,27 +240,26 @@ CONNECTION: Box = {
     "limits": Word("How much the system may be asked.", "limits"),
     "allow_private": Word("true: the address may lie in a private network.", "boolean", False, "true"),
     "verify": Word("false: the server's certificate is not checked; or a file of trusted ones.", "setting"),
-    "client_cert": Word("Our own certificate with its key, one PEM file, for systems that ask for one.", "setting"),
+    "client_cert": Word("Our own certificate in PEM (a file or a secret), for systems that ask for one.", "setting"),
+    "client_key": Word("Its private key in PEM, when it stands apart.", "setting", False, "{ secret: s4_client_key }"),
+    "client_key_password": Word("The key's password, when it has one.", "secret", False, "{ secret: s4_key_password }"),
 }
 
+
+def _auth_word(one: dataclasses.Field[object]) -> Word:
+    kind = str(one.type)
+    form = "any_setting" if kind.startswith("Mapping") else "secret" if kind.startswith("Secret") else "setting"
+    required = one.default is dataclasses.MISSING
+    return Word(str(one.metadata["doc"]), form, required, str(one.metadata["example"]))
+
+
 AUTH: Mapping[str, Box] = {
-    "basic": {
-        "user": Word("The user's name.", "setting", True, "{ env: S4_USER }"),
-        "password": Word("The password.", "secret", True, "{ secret: s4_password }"),
-    },
-    "bearer": {"token": Word("The token.", "secret", True, "{ secret: token }")},
-    "api_key": {
-        "key": Word("The key.", "secret", True, "{ secret: api_key }"),
-        "header": Word("The header that carries it.", "text", False, "X-Api-Key"),
-        "query": Word("The query parameter that carries it, for systems that know no header.", "text"),
-    },
-    "oauth2_client_credentials": {
-        "token_url": Word("Where tokens are given.", "setting", True, "{ env: S4_TOKEN_URL }"),
-        "client_id": Word("The client's id.", "setting", True, "{ secret: s4_client_id }"),
-        "client_secret": Word("The client's secret.", "secret", True, "{ secret: s4_client_secret }"),
-        "scope": Word("What is asked for.", "setting"),
-        "send": Word("Where the client's id and secret stand: header (the default) or body.", "text", False, "body"),
-    },
+    scheme: {one.name: _auth_word(one) for one in dataclasses.fields(cls)} for scheme, cls in SCHEMES.items()
+}
+"""From the schemes' own declarations."""
+
+STORE: Box = {
+    "key": Word("What stored tokens are encrypted with: 32 bytes in base64.", "key", False, "{ env: FLOWRUN_KEY }"),
 }
 
 LIMITS: Box = {

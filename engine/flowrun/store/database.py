@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, fun
 from flowrun.errors import StoreError
 from flowrun.values import Clock, system_clock
 
-HEAD = "0002"
+HEAD = "0003"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
@@ -156,9 +156,10 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def open_database(where: Path | str, *, clock: Clock | None = None) -> Database:
+def open_database(where: Path | str, *, clock: Clock | None = None, beside: bool = False) -> Database:
     """The SQLite file at a path, made when it is not there, or the PostgreSQL database of a URL.
 
+    beside: without the file's lock, for what may be read or written while another process delivers (tokens, reports).
     Raises StoreError when another process holds the file, or the database cannot be reached.
     """
     if isinstance(where, str):
@@ -167,6 +168,10 @@ def open_database(where: Path | str, *, clock: Clock | None = None) -> Database:
         where = Path(where)
     _check_sqlite()
     where.parent.mkdir(parents=True, exist_ok=True)
+    if where.parent.name == ".flowrun":
+        where.parent.chmod(0o700)  # it holds orders and addresses
+    if beside:
+        return Database(f"sqlite:///{where}", clock=clock, path=where)
     lock = Path(f"{where}.lock").open("ab")  # noqa: SIM115 - held as long as the store is open
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,8 +181,6 @@ def open_database(where: Path | str, *, clock: Clock | None = None) -> Database:
             f"{where} is in use by another flowrun",
             help="wait until it ends; several processes share a store on PostgreSQL",
         ) from None
-    if where.parent.name == ".flowrun":
-        where.parent.chmod(0o700)  # it holds orders and addresses
     database = Database(f"sqlite:///{where}", clock=clock, path=where, lock=lock)
     keep_ballast(where)
     return database

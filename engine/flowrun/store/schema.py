@@ -203,6 +203,26 @@ audit = Table(
     Column("detail", Text, nullable=False),
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("connection", String(100), primary_key=True),
+    Column("version", Integer, nullable=False),  # of the token; 0: none was stored yet
+    Column("scheme", String(40)),
+    Column("sealed", LargeBinary),  # the token, encrypted and bound to the connection
+    Column("key_id", String(12)),  # of the key that sealed it
+    Column("expires_at", Float),  # these by the database's clock
+    Column("refresh_expires_at", Float),
+    Column("renewed_at", Float),
+    Column("holder", String(32)),  # who renews it now
+    Column("held_until", Float),
+    Column("refused_at", Float),  # the last answer was a definite no
+    Column("refused_kind", String(12)),
+    Column("refused_words", Text),
+    Column("refused_mark", String(32)),  # of the settings that were refused
+    Column("refusals", Integer, nullable=False),
+)
+
 
 def among(state: ColumnElement[str], *names: str) -> ColumnElement[bool]:
     """``state IN (…)`` in letters: SQLite uses a partial index only where the query repeats its condition literally,

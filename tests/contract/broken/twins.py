@@ -13,9 +13,12 @@ from typing import Any
 import httpx
 
 from flowrun.connector import Cursor, Event, Health, Item, ObjectInfo, Page, Query, Receipt, Record, Request, Verdict
+from flowrun.credentials.schemes import ClientCredentials
 from flowrun.errors import ConnectorError, DeliveryUnknown, RateLimited, Refused, SignatureInvalid, Unavailable
 from flowrun.testing.contract_suite import Subject
-from flowrun.tokens import ClientCredentials
+from flowrun.tokens import Renewing, Troubles
+from flowrun.tokens.grants import ByClientCredentials
+from flowrun.values import Secret, system_clock
 from flowrun_connectors._http.bodies import read_json
 from flowrun_connectors.http.simulator import CLIENT_ID, CLIENT_SECRET
 from tests.contract.broken.model import ORDERS, READ, Model, ModelSimulator, sign, subject
@@ -224,14 +227,17 @@ class OneTokenForEver(Model):
 
     @classmethod
     def auth(cls, settings: Any) -> httpx.Auth:
-        return AskedOnce(f"{settings.base_url}/oauth/token", CLIENT_ID, CLIENT_SECRET)
+        scheme = ClientCredentials(f"{settings.base_url}/oauth/token", CLIENT_ID, Secret(CLIENT_SECRET))
+        quiet = Troubles("model", lambda *_: None)
+        return AskedOnce(
+            "model", lambda _: ByClientCredentials(scheme), lambda: scheme, now=system_clock, troubles=quiet
+        )
 
 
-class AskedOnce(ClientCredentials):
+class AskedOnce(Renewing):
     def sync_auth_flow(self, request: httpx.Request) -> Any:
-        if not self._token:
-            yield from self._renewed("")
-        request.headers["authorization"] = f"Bearer {self._token}"
+        live = self._live or self._renewed()
+        request.headers["authorization"] = f"Bearer {live.token.access.reveal()}"
         yield request
 
 
@@ -332,7 +338,7 @@ class ShowsItsToken(Model):
     """Prints the credentials when it is printed."""
 
     def __repr__(self) -> str:
-        sent = next(self.http.auth.auth_flow(self.http.build_request("GET", "/")))
+        sent = next(self.http.auth.sync_auth_flow(self.http.build_request("GET", "/")))
         return f"Model({dict(sent.headers)})"
 
 
@@ -343,7 +349,7 @@ class TellsHeaders(Model):
         try:
             return super()._ask(method, path, **more)
         except ConnectorError as error:
-            sent = next(self.http.auth.auth_flow(self.http.build_request(method, path)))
+            sent = next(self.http.auth.sync_auth_flow(self.http.build_request(method, path)))
             error.message += f"; sent {sent.headers.get('authorization')}"
             raise
 
