@@ -14,13 +14,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from flowrun.alerts import raise_alert
+from flowrun.alerts import raise_alert, settled
 from flowrun.connector import Item, Receipt, Target, Verdict
 from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused, Unavailable
 from flowrun.flow.model import Flow, Policy, Retry
 from flowrun.logs import log, redact
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Failure, Row, Store, fingerprint
+from flowrun.store.alert_rows import Incident
 
 SUB_BATCH = 16  # sends whose intents are committed together; look-ups after a crash are at most this many
 MOST_RETRY_AFTER = 24 * 3600.0  # seconds; a target that asks for more is asked again after a day
@@ -271,6 +272,7 @@ class Writer:
             self._remember(tx, row, receipt)
             if self.flow.target.only_changes:
                 self.store.note_sent(tx, row.flow, self._object(mapped), fingerprint(body))
+            settled(self.store, tx, self.flow.target.connection)
         self.counts.confirmed += 1
         log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
         self._report(row, "confirmed", receipt.id)
@@ -302,6 +304,7 @@ class Writer:
                 self._report(row, "waiting", failure.message)
             else:
                 self._bury(tx, row, policy, failure, None)
+            self._alert(tx, row, policy, failure)
 
     def _policy(self, error_class: str) -> Policy:
         found = self.flow.on_error.get(error_class)
@@ -342,8 +345,6 @@ class Writer:
         with self.store.transaction() as tx:
             if journalled and not unknown:
                 self.store.forget_intent(tx, row.flow, intent)
-            if policy.alert:
-                raise_alert(self.store, tx, policy.alert, row.flow, error.error_class, failure.message)
             if isinstance(error, Unavailable) or error.error_class == "auth" or unknown:
                 self.counts.outside = failure.message
             if policy.pause:
@@ -364,7 +365,30 @@ class Writer:
                 self._report(row, "waiting", failure.message)
             else:
                 self._bury(tx, row, policy, failure, mapped)
+            over = policy.finish == "success" and receipt is not None and not policy.pause
+            self._alert(tx, row, policy, failure, self.flow.target.connection, lasting=not over)
         log().info("failed", flow=row.flow, key=row.key, error_class=error.error_class, message=failure.message)
+
+    def _alert(
+        self, tx: Connection, row: Row, policy: Policy, failure: Failure, connection: str = "", *, lasting: bool = True
+    ) -> None:
+        """connection: where it was met, when that is known; a live lookup's is not."""
+        if policy.alert:
+            raise_alert(
+                self.store,
+                tx,
+                Incident(
+                    policy.alert,
+                    failure.error_class,
+                    f"{failure.field}: {failure.message}" if failure.field else failure.message,
+                    flow=row.flow,
+                    connection=connection,
+                    owner=self.flow.owner,
+                    key=row.key,
+                    place=failure.place,
+                    lasting=lasting,
+                ),
+            )
 
     def _twin(self, row: Row, mapped: Mapped) -> Receipt:
         """What stands at the target in place of this record, so that its number is remembered; empty when unknown."""
@@ -397,8 +421,6 @@ class Writer:
             body=mapped.body if mapped else None,
             flow_hash=self.flow.hash,
         )
-        if policy.alert and mapped is None:
-            raise_alert(self.store, tx, policy.alert, row.flow, failure.error_class, failure.message)
         self.counts.dead += 1
         where = f"{failure.field}: " if failure.field else ""
         self._report(row, "dead", f"{failure.error_class}: {where}{failure.message}")

@@ -10,15 +10,18 @@ from typing import Any
 
 import click
 
+from flowrun.alerts import raise_alert, settled
+from flowrun.cli.alerts import tell
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import open_flow, store_path
 from flowrun.cli.records import read_records
-from flowrun.errors import ConnectorError
+from flowrun.errors import ERROR_CLASSES, ConnectorError
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
 from flowrun.plan import Mapped
 from flowrun.runner import Summary, apply_all, query_of, run_flow
-from flowrun.store import Row, open_store
+from flowrun.store import Row, Store, open_store
+from flowrun.store.alert_rows import Incident
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -91,11 +94,33 @@ def command(
                     if error.help:
                         click.echo(f"  = help: {error.help}", err=True)
                     click.echo("what was read before is held and delivered; run again to go on", err=True)
+                    _unread(store, checked, error)
+                    tell(store, project, environment)
                     return EXIT_OUTSIDE
+            if source is not None:
+                with store.transaction() as tx:
+                    settled(store, tx, checked.source.connection, ERROR_CLASSES)
+        print_summary(summary)
+        tell(store, project, environment)
     finally:
         store.close()
-    print_summary(summary)
     return exit_code(summary)
+
+
+def _unread(store: Store, flow: Flow, error: ConnectorError) -> None:
+    """The source failed: an alert of its connection, where the flow has one for this class."""
+    policy = flow.on_error.get(error.error_class) or flow.on_error.get("other")
+    if policy is not None and policy.alert:
+        with store.transaction() as tx:
+            incident = Incident(
+                policy.alert,
+                error.error_class,
+                error.message,
+                flow=flow.name,
+                connection=flow.source.connection,
+                owner=flow.owner,
+            )
+            raise_alert(store, tx, incident)
 
 
 def not_executed(flow: Flow, from_file: bool) -> list[str]:

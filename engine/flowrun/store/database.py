@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, t
 
 from flowrun.errors import StoreError
 
-HEAD = "0001"
+HEAD = "0004"
 
 
 class Database:

@@ -307,7 +307,7 @@ class Store:
         if changed.rowcount == 0:
             tx.execute(insert(t.sent).values(flow=flow, object=object_, fingerprint=print_, at=self.time()))
 
-    # -- runs, alerts, audit ---------------------------------------------------------------------------------------
+    # -- runs, audit -----------------------------------------------------------------------------------------------
 
     def begin_run(self, flow: str, environment: str, flow_hash: str) -> int:
         with self.transaction() as tx:
@@ -363,28 +363,6 @@ class Store:
         with self.transaction() as tx:
             found = tx.execute(select(r.state, func.count()).where(r.flow == flow).group_by(r.state)).all()
         return {str(state): int(count) for state, count in found}
-
-    def alert(self, tx: Connection, channel: str, flow: str, error_class: str, message: str) -> bool:
-        """Count an alert; True when it is the first of its kind."""
-        a = t.alerts.c
-        mine = and_(a.channel == channel, a.flow == flow, a.error_class == error_class)
-        changed = tx.execute(
-            update(t.alerts).where(mine).values(count=a.count + 1, last_at=self.time(), message=message)
-        )
-        if changed.rowcount:
-            return False
-        tx.execute(
-            insert(t.alerts).values(
-                channel=channel,
-                flow=flow,
-                error_class=error_class,
-                message=message,
-                count=1,
-                first_at=self.time(),
-                last_at=self.time(),
-            )
-        )
-        return True
 
     def audit(self, tx: Connection, who: str, action: str, detail: str) -> None:
         tx.execute(insert(t.audit).values(at=self.time(), who=who, action=action, detail=detail))
