@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from flowrun.flow.model import Flow
 from flowrun.logs import log
 from flowrun.store import Store
-from flowrun.store.alert_book import CONNECTION_KINDS, AlertBook
+from flowrun.store.alert_book import CONNECTION_KINDS, CREDENTIAL_KINDS, AlertBook
 from flowrun.store.alert_rows import Incident
 
 
@@ -54,13 +54,18 @@ def trouble(
     channels: Sequence[str],
     expires_at: datetime | None = None,
 ) -> None:
-    """A credential is in trouble (``auth``: refused; ``expiring``; …), said before any flow stalls over it.
+    """A credential is in trouble, said before any flow stalls over it. Ends with ``renewed``.
 
-    It ends by ``AlertBook.settle(tx, connection=…, kinds=(kind,))``, when there is a new one; ``auth`` also by a call
-    that succeeds. channels: see ``channels_of``; with none it is listed, and told nobody.
+    kind: ``expiring`` (works now, not for long), ``refused`` (a definite no), ``reauthorise`` (a person must say yes);
+    the last two also end when a call succeeds. channels: see ``channels_of``; with none it is listed only.
     """
     until = f"; it expires {expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if expires_at is not None else ""
     raise_alert(store, tx, *(Incident(name, kind, words + until, connection=connection) for name in channels or ("",)))
+
+
+def renewed(store: Store, tx: Connection, connection: str) -> None:
+    """There is a new credential, and it was taken."""
+    book_of(store).settle(tx, connection=connection, kinds=CREDENTIAL_KINDS)
 
 
 def channels_of(connection: str, flows: Iterable[Flow]) -> list[str]:

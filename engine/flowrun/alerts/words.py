@@ -30,7 +30,9 @@ _SYSTEMS: Mapping[str, str] = {
     "network": "cannot be reached",
     "rate_limited": "asks us to slow down",
     "auth": "refuses our credentials",
-    "expiring": "has a credential that will expire",
+    "refused": "refuses our credential",
+    "reauthorise": "needs a person to authorise us again",
+    "expiring": "has a credential that will soon expire",
 }
 
 
@@ -50,7 +52,8 @@ def subject(alert: Alert) -> str:
     """What happened, to how many, in one line."""
     if alert.connection:
         words = _SYSTEMS.get(alert.kind, "cannot be read")
-        return f"{alert.connection} {words} ({alert.kind})"
+        waiting = f"; {_waiting(alert.standing)}" if alert.standing else ""
+        return f"{alert.connection} {words} ({alert.kind}){waiting}"
     one, many = _RECORDS.get(alert.kind, ("case", "cases"))
     number = alert.standing or alert.count
     return f"{alert.flow}: {number:,} {one if number == 1 else many} ({alert.kind})"
@@ -103,17 +106,21 @@ def _facts(alert: Alert, place: Place) -> list[tuple[str, str]]:
         since += f", last {moment(alert.last_at)}"
     if alert.resolved_at is not None:
         since += f", over {moment(alert.resolved_at)}"
-    left = f"{alert.standing:,} record{'s' * (alert.standing != 1)}" if alert.standing else ""
+    left = f"{_waiting(alert.standing)} for a retry or a person" if alert.standing and not over else ""
     return [
         ("what", alert.message),
         ("count", _counted(alert)),
-        ("left", f"{left} wait for a retry or a person" if left and not over else ""),
+        ("left", left),
         ("since", since),
         ("owner", ", ".join(alert.owners)),
-        ("place", alert.place),
+        ("place", "" if over else alert.place),
         ("next", "" if over else next_command(alert, place)),
         ("quiet", "" if over or not alert.lasting else place.command("alerts", "ack", str(alert.id))),
     ]
+
+
+def _waiting(number: int) -> str:
+    return "1 record waits" if number == 1 else f"{number:,} records wait"
 
 
 def _counted(alert: Alert) -> str:

@@ -38,8 +38,10 @@ from flowrun.store.alert_rows import (
 from flowrun.store.database import Database
 from flowrun.values import Clock
 
-CONNECTION_KINDS = ("network", "rate_limited", "auth")
-"""Error classes that tell of a system rather than of a record."""
+CONNECTION_KINDS = ("network", "rate_limited", "auth", "refused", "reauthorise")
+"""What tells of a system rather than of a record, and is contradicted by any call that succeeds."""
+CREDENTIAL_KINDS = ("auth", "refused", "reauthorise", "expiring")
+"""What a new credential ends."""
 
 LEASE_SECS = 600.0  # a notice handed out and never reported on is handed out again
 FIRST_WAIT_SECS = 30.0  # before a notice that failed is tried again; doubles

