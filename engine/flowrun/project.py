@@ -66,13 +66,62 @@ class Environment:
     node: Node | None = field(default=None, compare=False, repr=False)
 
 
+def _word(doc: str, kind: str, *, required: bool = False, example: str = "", default: Any = None) -> Any:
+    """A field whose declaration serves the checker, the editor's schema and the reference; kinds: ``flow.words``."""
+    metadata = {"doc": doc, "kind": kind, "required": required, "example": example}
+    return field(metadata=metadata) if required else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """``mail:`` of an alert channel."""
+
+    host: str = _word("The mail server.", "setting", required=True, example="{ env: SMTP_HOST }")
+    sender: str = _word("The address that alerts come from.", "setting", required=True, example="flowrun@example.com")
+    to: tuple[str, ...] = _word("The addresses that alerts go to.", "names", required=True, example="[it@example.com]")
+    tls: str = _word(
+        "starttls (port 587) or implicit (port 465); letters never go without.", "text", example="starttls",
+        default="starttls",
+    )  # fmt: skip
+    port: int | None = _word("The server's port, when it is another.", "count", example="587")
+    user: str | None = _word("The name to log in with.", "setting", example="{ secret: smtp_user }")
+    password: Secret | None = _word("The password to log in with.", "secret", example="{ secret: smtp_password }")
+    verify: str | None = _word("A file of trusted authorities beside the known ones.", "text", example="ca.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """``escalate:`` of an alert channel."""
+
+    after: str = _word("How long nobody may have acknowledged or mended it.", "duration", required=True, example="30m")
+    to: tuple[str, ...] = _word("The channels that hear of it then.", "names", required=True, example="[managers]")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChannel:
+    """A channel of ``alerts:``. At most one of url, mail, apprise; with none, ``also`` says who hears."""
+
+    url: Secret | None = _word("A webhook that takes alerts as JSON.", "setting", example="{ secret: desk_hook }")
+    mail: Mail | None = _word("Letters: { host, sender, to, … }.", "mail")
+    apprise: Secret | None = _word(
+        "An address of apprise, for a hundred chat and paging services (extra alerts).", "secret",
+        example="{ secret: teams_address }",
+    )  # fmt: skip
+    also: tuple[str, ...] = _word("Channels that get the same alerts.", "names", example="[finance]", default=())
+    every: str = _word("At most one notice of one alert in this time.", "duration", example="1h", default="1h")
+    escalate: Escalation | None = _word("Who hears when nobody acts: { after: 30m, to: [managers] }.", "escalate")
+    allow_private: bool = _word(
+        "true: the address may lie in a private network.", "boolean", example="true", default=False
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     root: Path
     name: str = ""
     connections: Mapping[str, ConnectionSpec] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
-    alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)  # as written; see AlertChannel
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
     store_key: Any = None

@@ -84,11 +84,30 @@ def test_what_the_checker_refuses_in_form_the_schema_refuses_too(old: str, new: 
         ("rate: 20/s", "rate: often"),
         ("basic: { user", "basics: { user"),
         ("sandbox:", "sandboxes:"),
+        ("also: [finance]", "alsos: [finance]"),
+        ("also: [finance]", "every: often"),
+        ("also: [finance]", "escalate: { after: 30m }"),
+        ("also: [finance]", "apprise: { secret: teams }"),
+        ("url: { secret: finance_webhook }", "mail: { host: m.example.com, to: [a@example.com] }"),
+        ("url: { secret: finance_webhook }", "mail: { host: m, sender: a@b, to: a@b, user: u, password: hunter2 }"),
     ],
 )
 def test_mistakes_in_the_project_file(old: str, new: str) -> None:
     assert old in PROJECT
     assert errors(project_schema(REGISTRY), PROJECT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        "apprise: { secret: teams }",
+        "also: [finance], every: 15m, escalate: { after: 30m, to: [finance, warehouse] }",
+        "mail: { host: { env: SMTP }, port: 587, sender: a@b, to: [c@d], tls: starttls, user: u, password: { secret: p } }",
+    ],
+)
+def test_alert_channels_of_every_kind(new: str) -> None:
+    text = PROJECT.replace("url: { secret: warehouse_webhook }", new)
+    assert text != PROJECT and errors(project_schema(REGISTRY), text) == []
 
 
 def test_hover_text_and_examples_come_from_the_words() -> None:

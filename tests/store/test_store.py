@@ -150,7 +150,7 @@ def test_a_version_that_is_overtaken_while_it_is_held_is_not_sent(store: Store) 
     held = claim(store)
     take(store, "1", "2")
     row = held.rows[0]
-    lost, _ = store.outcomes.advance(held, [], [Intent(row, "k", {"a": 1}, fingerprint({"a": 1}))])
+    lost = store.outcomes.advance(held, [], [Intent(row, "k", {"a": 1}, fingerprint({"a": 1}))]).lost
     assert lost == {row.seq}
     store.lanes.release(held)
     assert [row.version for row in claim(store).rows] == ["2"]
@@ -161,9 +161,9 @@ def test_a_late_worker_is_not_heard(store: Store) -> None:
     late = store.lanes.claim("f", 10, "late", lease_secs=0.0)
     next_ = claim(store)
     assert [row.key for row in next_.rows] == ["1"], "its lease has ended"
-    lost, _ = store.outcomes.advance(
+    lost = store.outcomes.advance(
         late, [Ending(late.rows[0], "skipped", reason="no")], settled=[late.rows[0].lane_id]
-    )
+    ).lost
     assert lost == {late.rows[0].seq}
     late.fences = {late.rows[0].lane_id: 1}
     assert store.lanes.renew(late) == {next_.rows[0].lane_id} and not late.fences

@@ -187,6 +187,7 @@ def _like(old: Any, new: Any, text: str) -> Any:
 @_ENV
 def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int:
     """Deliver again through the flow as it is now, in order of arrival."""
+    from flowrun.cli.alerts import tell, troubles
     from flowrun.cli.run import Progress, exit_code, print_summary
     from flowrun.connections import opened, vault_of
     from flowrun.runner import run_flow
@@ -203,7 +204,10 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
         live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
         names = (checked.target.connection, *live)
-        with opened(project, environment, names, registry, now=system_clock, vault=vault) as connections:
+        hear = troubles(store, (checked,))
+        with opened(
+            project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
+        ) as connections:
             store.letters.replay(rows, who())
             with Progress(False) as progress:
                 summary = run_flow(
@@ -216,9 +220,10 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
                     connections=connections,
                     report=progress.report,
                 )
+        print_summary(summary)
+        tell(store, project, environment)
     finally:
         store.close()
-    print_summary(summary)
     return exit_code(summary)
 
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "One intake pass of a flow, then deliver."),
     "runs": ("runs", "List past runs and their outcomes."),
     "dlq": ("dlq", "List, show, edit and replay dead letters."),
+    "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "connections": ("connections", "Check credentials, authorize, pull contracts."),
     "connectors": ("connectors", "List installed connectors and what they can do."),
     "sandbox": ("sandbox", "Serve a simulated system."),

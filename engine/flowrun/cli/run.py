@@ -10,15 +10,18 @@ from typing import Any
 
 import click
 
-from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
+from flowrun.alerts import raise_alert, settled
+from flowrun.cli.alerts import tell, troubles
+from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import open_flow, store_place
 from flowrun.cli.records import read_records
-from flowrun.errors import ConnectorError
+from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
 from flowrun.plan import Mapped
 from flowrun.runner import Summary, apply_all, query_of, run_flow
-from flowrun.store import Row, open_store
+from flowrun.store import Row, Store, open_store
+from flowrun.store.alert_rows import Incident
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -34,6 +37,14 @@ from flowrun.values import encode_json, system_clock
 @click.option(
     "--wait", default=60.0, show_default=True, help="Seconds to wait for retries; later ones stay for the next run."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Threads that deliver beside each other.",
+)
+@click.option("--override-guard", is_flag=True, help="Send although the flow's guard says it is too much.")
 @click.option("--log", "log_form", type=click.Choice(["auto", "text", "json"]), default="auto", show_default=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True
@@ -46,6 +57,8 @@ def command(
     dry_run: bool,
     limit: int | None,
     wait: float,
+    workers: int,
+    override_guard: bool,
     log_form: str,
     log_level: str,
     quiet: bool,
@@ -66,7 +79,10 @@ def command(
     store = open_store(store_place(project, environment))
     try:
         vault = vault_of(project, store.database, now=system_clock)
-        with opened(project, environment, names, registry, now=system_clock, vault=vault) as connections:
+        hear = troubles(store, (checked,))
+        with opened(
+            project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
+        ) as connections:
             source = None if input_ else connections[checked.source.connection]
             records = read_records(input_) if input_ else None
             if dry_run:
@@ -84,6 +100,8 @@ def command(
                         connections=connections,
                         wait_secs=wait,
                         limit=limit,
+                        workers=workers,
+                        override_guard=override_guard,
                         report=progress.report,
                     )
                 except ConnectorError as error:
@@ -92,11 +110,49 @@ def command(
                     if error.help:
                         click.echo(f"  = help: {error.help}", err=True)
                     click.echo("what was read before is held and delivered; run again to go on", err=True)
+                    _unread(store, checked, error)
+                    tell(store, project, environment)
                     return EXIT_OUTSIDE
+                except GuardStopped as stopped:
+                    progress.stop()
+                    click.echo(f"error: {stopped.message}\n  = help: {stopped.help}", err=True)
+                    _guarded(store, checked, stopped)
+                    tell(store, project, environment)
+                    return EXIT_GUARD
+            with store.transaction() as tx:
+                if source is not None:
+                    settled(store, tx, checked.source.connection, ERROR_CLASSES)
+                if checked.target.guard is not None:
+                    store.alerts.settle(tx, flow=checked.name, kinds=("guard",))
+        print_summary(summary)
+        tell(store, project, environment)
     finally:
         store.close()
-    print_summary(summary)
     return exit_code(summary)
+
+
+def _unread(store: Store, flow: Flow, error: ConnectorError) -> None:
+    """The source failed: an alert of its connection, where the flow has one for this class."""
+    policy = flow.on_error.get(error.error_class) or flow.on_error.get("other")
+    if policy is not None and policy.alert:
+        with store.transaction() as tx:
+            incident = Incident(
+                policy.alert,
+                error.error_class,
+                error.message,
+                flow=flow.name,
+                connection=flow.source.connection,
+                owner=flow.owner,
+            )
+            raise_alert(store, tx, incident)
+
+
+def _guarded(store: Store, flow: Flow, stopped: GuardStopped) -> None:
+    """An alert for whom the flow names for what no other class covers."""
+    policy = flow.on_error.get("other")
+    if policy is not None and policy.alert:
+        with store.transaction() as tx:
+            raise_alert(store, tx, Incident(policy.alert, "guard", stopped.message, flow=flow.name, owner=flow.owner))
 
 
 def not_executed(flow: Flow, from_file: bool) -> list[str]:
@@ -110,8 +166,6 @@ def not_executed(flow: Flow, from_file: bool) -> list[str]:
             notes.append(f"trigger schedule '{trigger.cron}': run reads once, now")
     if flow.source.reconcile is not None:
         notes.append("reconcile is checked, not executed by run")
-    if flow.target.guard is not None:
-        notes.append("guard is checked, not executed by run")
     return notes
 
 

@@ -28,6 +28,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+def seconds(text: str) -> Decimal | None:
+    """Seconds of a time span as it is written: ``15m``, ``2h``, ``250ms``. None when it is none."""
+    found = _DURATION.fullmatch(text)
+    return None if found is None else int(found.group(1)) * _SECONDS[found.group(2)]
+
+
 class Analyses:
     """What is known of expressions, shared by all flows of a run: the same text over the same contracts is analysed
     once. What only the contracts' identity tells apart is keyed by id, so the fields are kept alive here."""
@@ -250,11 +256,10 @@ class Reader:
         if node is None:
             return None
         text = self.text(node, what)
-        found = _DURATION.fullmatch(text)
+        found = seconds(text)
         if found is None:
             self.say("FR039", f"{what} is a time span such as 30s, 15m, 2h or 1d, not '{text}'", node)
-            return None
-        return int(found.group(1)) * _SECONDS[found.group(2)]
+        return found
 
     def plain(self, node: Node | None) -> Any:
         """Test data: maps, lists, and constants as ``value:`` reads them."""

@@ -6,7 +6,8 @@ It knows form only; names, contracts and expressions are the checker's business.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from flowrun.connector import Registry
@@ -233,7 +234,9 @@ def _project_definitions() -> dict[str, Schema]:
         "environments": _any({"anyOf": [{"type": "null"}, _box(words.ENVIRONMENT)]}),
         "env_values": {**_any(_SCALAR), "propertyNames": {"pattern": _NAME}},
         "overrides": _any({"type": "object"}),
-        "alerts": _any(_box(words.ALERT)),
+        "alerts": _any({**_box(words.ALERT), **_at_most_one(words.ALERT_WAYS), "minProperties": 1}),
+        "mail": _box(words.MAIL),
+        "escalate": _box(words.ESCALATE),
     }
 
 
@@ -243,6 +246,10 @@ def _scheme(name: str, box: Box) -> Schema:
         if choices(one):
             made["properties"][one.name] = {"description": box[one.name].doc, "enum": list(choices(one))}
     return made
+
+
+def _at_most_one(names: Sequence[str]) -> Schema:
+    return {"allOf": [{"not": {"required": list(pair)}} for pair in combinations(names, 2)]}
 
 
 def _any(schema: Schema) -> Schema:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _RATE = re.compile(r"\d{1,6}(\.\d{1,3})?\s*/\s*(s|m|h)")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
 _REFERENCES = (["env"], ["secret"])
 _KEY_REFERENCES = (*_REFERENCES, ["file"])
 _LOOPBACK = re.compile(r"http://(127\.\d+\.\d+\.\d+|localhost|\[::1\])[:/]")
@@ -211,15 +212,62 @@ def _environment(r: Reader, systems: Systems, project: Project, node: Map) -> No
 
 
 def _alert(r: Reader, entry: Entry, project: Project) -> None:
-    parts = r.box(entry.value, words.ALERT, f"alert channel '{entry.key.text}'")
-    for item in r.items(parts.get("also"), "also"):
-        name = r.text(item, "also")
+    what = f"alert channel '{entry.key.text}'"
+    parts = r.box(entry.value, words.ALERT, what)
+    ways = [name for name in words.ALERT_WAYS if name in parts]
+    if len(ways) > 1:
+        help = "make a channel of each, and name the others under also:"
+        r.say(
+            "FR210", f"{what} is told by one of {', '.join(words.ALERT_WAYS)}, not by {len(ways)}", entry.key, help=help
+        )
+    elif not ways and "also" not in parts and isinstance(entry.value, Map):
+        r.say("FR034", f"{what} tells nobody", entry.key, help="url: { secret: NAME }, or mail: { … }, or also: [ … ]")
+    _channels(r, parts.get("also"), "also", project)
+    r.duration(parts.get("every"), "every")
+    r.boolean(parts.get("allow_private"), "allow_private")
+    if "url" in parts:
+        _url(r, parts["url"])
+    if "apprise" in parts:
+        _secret(r, parts["apprise"], _key(entry.value, "apprise"), "apprise")
+    if "escalate" in parts:
+        inner = r.box(parts["escalate"], words.ESCALATE, "escalate")
+        r.duration(inner.get("after"), "after")
+        _channels(r, inner.get("to"), "to", project)
+    if "mail" in parts:
+        _mail(r, parts["mail"])
+
+
+def _channels(r: Reader, node: Node | None, what: str, project: Project) -> None:
+    for item in r.items(node, what):
+        name = r.text(item, what)
         if name and name not in project.alerts:
             guess = near(name, project.alerts)
             label = f"did you mean '{guess}'?" if guess else ""
-            r.say("FR179", f"there is no alert channel '{name}'", item, label=label, fix=r.rename(item, guess))
-    if "url" in parts:
-        _url(r, parts["url"])
+            help = "" if guess else f"channels: {', '.join(project.alerts)}"
+            r.say(
+                "FR179", f"there is no alert channel '{name}'", item, label=label, help=help, fix=r.rename(item, guess)
+            )
+
+
+def _mail(r: Reader, node: Node) -> None:
+    parts = r.box(node, words.MAIL, "mail")
+    r.word(parts.get("tls"), "tls", words.MAIL_TLS)
+    port = r.count(parts.get("port"), "port")
+    if port is not None and not 0 < port < 65536:
+        r.say("FR038", f"a port is a number from 1 to 65535, not {port}", parts["port"])
+    addresses = [*r.items(parts.get("to"), "to"), *([parts["sender"]] if "sender" in parts else [])]
+    for item in addresses:
+        if isinstance(item, Scalar) and not _ADDRESS.fullmatch(item.text):
+            r.say("FR210", f"'{item.text}' is no mail address", item, help="name@example.com")
+    if "password" in parts:
+        _secret(r, parts["password"], _key(node, "password"), "password")
+    for name, other in (("user", "password"), ("password", "user")):
+        if name in parts and other not in parts:
+            r.say("FR034", f"mail has '{name}' without '{other}'", parts[name], help=words.MAIL[other].doc)
+
+
+def _key(node: Node, name: str) -> Node:
+    return node.index[name].key if isinstance(node, Map) and name in node.index else node
 
 
 def _no_references(r: Reader, node: Node | None) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flowrun.credentials.schemes import SCHEMES
+from flowrun.project import AlertChannel, Escalation, Mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +277,18 @@ ENVIRONMENT: Box = {
     "connections": Word("Settings of connections that differ here.", "overrides"),
 }
 
-ALERT: Box = {
-    "url": Word("A webhook that takes alerts.", "setting", False, "{ secret: finance_webhook }"),
-    "also": Word("Channels that get the same alert.", "names", False, "[finance]"),
-}
+
+def _declared(settings: Any) -> Box:
+    """The box of a settings dataclass of ``project``."""
+    return {one.name: Word(**one.metadata) for one in dataclasses.fields(settings)}
+
+
+ALERT: Box = _declared(AlertChannel)
+MAIL: Box = _declared(Mail)
+ESCALATE: Box = _declared(Escalation)
+ALERT_WAYS = ("url", "mail", "apprise")
+"""How a channel is told; at most one of them."""
+MAIL_TLS = ("starttls", "implicit")
 
 RESERVED_NAMES = ("vars", "env", "steps", "response", "group")
 """Names with a meaning of their own: no record, rule, loop or fragment may take them."""

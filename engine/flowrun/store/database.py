@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, fun
 from flowrun.errors import StoreError
 from flowrun.values import Clock, system_clock
 
-HEAD = "0003"
+HEAD = "0004"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
@@ -34,7 +34,7 @@ class Database:
         self.path = path
         self._lock = lock
         self._clock = clock
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self.engine = _engine(url)
         self.shared = self.engine.dialect.name != "sqlite"
         """Whether several processes may use it at once."""

@@ -7,11 +7,13 @@ intent is always durable before its call, and an outcome is never later than the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from flowrun.store import schema as t
+from flowrun.store.alert_book import AlertBook
+from flowrun.store.alert_rows import Incident
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes
 from flowrun.store.rows import Ending, Held, Intent
@@ -21,11 +23,21 @@ from flowrun.values import encode_json
 _CHUNK = 500
 
 
+class Advanced(NamedTuple):
+    """lost: seqs that may not go on, since their lane was lost to another worker, who settles them, or a newer version
+    overtook them before they were sent. moved: cross-references that lead elsewhere now. begun: new alerts."""
+
+    lost: set[int]
+    moved: list[Moved]
+    begun: list[Incident]
+
+
 class Outcomes:
-    def __init__(self, database: Database, lanes: Lanes, xrefs: Xrefs) -> None:
+    def __init__(self, database: Database, lanes: Lanes, xrefs: Xrefs, alerts: AlertBook) -> None:
         self._db = database
         self._lanes = lanes
         self._xrefs = xrefs
+        self._alerts = alerts
 
     def known(self, flow: str, intents: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Journal entries by intent: seq, state, fingerprint, target_id."""
@@ -57,11 +69,13 @@ class Outcomes:
         *,
         flow_hash: str = "",
         settled: Iterable[int] = (),
-    ) -> tuple[set[int], list[Moved]]:
-        """Commit outcomes and intents. settled: lanes whose last record of this claim this is; they are given back.
+        incidents: Sequence[tuple[int, Incident]] = (),
+        answered: str = "",
+    ) -> Advanced:
+        """Commit outcomes and intents.
 
-        Returns (seqs that may not go on, cross-references that were replaced). A record may not go on when its lane was
-        lost to another worker, who settles it, or when a newer version overtook it before it was sent.
+        settled: lanes whose last record of this claim this is; they are given back. incidents: (seq, what to alert
+        about). answered: the connection that took a record, which contradicts what is open against it.
         """
         rows = [*(one.row for one in endings), *(one.row for one in intents)]
         with self._db.transaction() as tx:
@@ -76,7 +90,10 @@ class Outcomes:
                 self._lanes.settle(tx, held, closing, waits)
             if intents:
                 lost |= self._intend(tx, [one for one in intents if one.row.seq not in lost], flow_hash, now)
-        return lost, moved
+            if answered:
+                self._alerts.settle(tx, connection=answered)
+            begun = self._alerts.note(tx, [incident for seq, incident in incidents if seq not in lost])
+        return Advanced(lost, moved, begun)
 
     # -- intents ---------------------------------------------------------------------------------------------------
 

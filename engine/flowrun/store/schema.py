@@ -33,6 +33,7 @@ FINAL = ("confirmed", "skipped", "superseded", "discarded")
 _IS_OPEN = text("state IN ('received', 'sent', 'in_doubt')")
 _IS_UNSENT = text("state IN ('received', 'dead')")
 _IS_FLAGGED = text("flag IS NOT NULL")
+_FAILED = text("error_class IS NOT NULL")
 
 records = Table(
     "records",
@@ -65,6 +66,7 @@ records = Table(
     Index("records_open", "flow", "lane", "seq", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     Index("records_unsent", "flow", "key", "seq", sqlite_where=_IS_UNSENT, postgresql_where=_IS_UNSENT),
     Index("records_flagged", "flow", "seq", sqlite_where=_IS_FLAGGED, postgresql_where=_IS_FLAGGED),
+    Index("records_by_class", "flow", "error_class", sqlite_where=_FAILED, postgresql_where=_FAILED),
     sqlite_autoincrement=True,
 )
 
@@ -183,14 +185,50 @@ alerts = Table(
     "alerts",
     metadata,
     Column("id", _Serial, primary_key=True, autoincrement=True),
-    Column("channel", String(100), nullable=False),
-    Column("flow", String(100), nullable=False),
-    Column("error_class", String(20), nullable=False),
-    Column("message", Text, nullable=False),
+    Column("channel", Text, nullable=False),  # "": nobody is told, it is only listed
+    Column("flow", Text, nullable=False),  # "" for the trouble of a connection
+    Column("connection", Text, nullable=False),  # "" for the trouble of records
+    Column("kind", String(40), nullable=False),  # an error class, or a trouble of credentials
+    Column("closed", _Serial, nullable=False),  # 0: the episode that counts; its id: past
+    Column("state", String(10), nullable=False),  # open, resolved
+    Column("lasting", Integer, nullable=False),  # 0: nothing is left to do, it is only told
     Column("count", Integer, nullable=False),
+    Column("message", Text, nullable=False),  # the last one
+    Column("place", Text, nullable=False),
+    Column("examples", Text, nullable=False),  # JSON: the first few of [flow, owner, key]
     Column("first_at", Float, nullable=False),
     Column("last_at", Float, nullable=False),
-    UniqueConstraint("channel", "flow", "error_class", name="alerts_once"),
+    Column("opened_at", Float, nullable=False),  # later than first_at when it came back
+    Column("settled_at", Float),  # the success that contradicts it
+    Column("resolved_at", Float),
+    Column("told", Integer, nullable=False),  # 1: the channels believe that it is open
+    Column("told_count", Integer, nullable=False),  # the count that was told last
+    Column("next_notice_at", Float, nullable=False),
+    Column("level", Integer, nullable=False),  # 1: escalated
+    Column("ack_count", Integer),
+    Column("ack_at", Float),
+    Column("ack_by", Text),
+    UniqueConstraint("channel", "flow", "connection", "kind", "closed", name="alerts_once"),
+    Index("alerts_by_state", "state", "connection"),
+)
+
+alert_notices = Table(
+    "alert_notices",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("alert", _Serial, nullable=False),
+    Column("name", String(16), nullable=False),  # the same however often it is sent
+    Column("event", String(10), nullable=False),  # opened, reminder, escalated, resolved
+    Column("channel", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON, as they were when it became due
+    Column("state", String(10), nullable=False),  # waiting, sent, replaced
+    Column("due", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("error", Text),  # why it is not there yet
+    Column("at", Float, nullable=False),
+    Column("sent_at", Float),
+    Index("alert_notices_by_state", "state", "due"),
+    Index("alert_notices_by_alert", "alert"),
 )
 
 audit = Table(

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from flowrun.store import schema as t
+from flowrun.store.alert_book import AlertBook
 from flowrun.store.circuits import Circuits
 from flowrun.store.database import Database, open_database
 from flowrun.store.inbox import Cursors, Inbox
@@ -39,7 +40,8 @@ class Store:
         self.cursors = Cursors(database)
         self.lanes = Lanes(database)
         self.xrefs = Xrefs(database)
-        self.outcomes = Outcomes(database, self.lanes, self.xrefs)
+        self.alerts = AlertBook(database)
+        self.outcomes = Outcomes(database, self.lanes, self.xrefs, self.alerts)
         self.letters = Letters(database, self.lanes)
         self.circuits = Circuits(database)
         if not database.shared:
@@ -131,7 +133,7 @@ class Store:
         with self.transaction() as tx:
             return tx.execute(select(r.seq).where(r.flow == flow, r.state == "confirmed").limit(1)).first() is not None
 
-    # -- runs, alerts, audit ---------------------------------------------------------------------------------------
+    # -- runs, audit ----------------------------------------------------------------------------------------------
 
     def begin_run(self, flow: str, environment: str, flow_hash: str) -> int:
         with self.transaction() as tx:
@@ -156,22 +158,6 @@ class Store:
             query = query.where(t.runs.c.flow == flow)
         with self.transaction() as tx:
             return [dict(found) for found in tx.execute(query).mappings()]
-
-    def alert(self, tx: Connection, channel: str, flow: str, error_class: str, message: str) -> bool:
-        """Count an alert; True when it is the first of its kind."""
-        a = t.alerts.c
-        now = self.database.time(tx)
-        mine = and_(a.channel == channel, a.flow == flow, a.error_class == error_class)
-        changed = tx.execute(update(t.alerts).where(mine).values(count=a.count + 1, last_at=now, message=message))
-        if changed.rowcount:
-            return False
-        tx.execute(
-            insert(t.alerts).values(
-                channel=channel, flow=flow, error_class=error_class, message=message, count=1, first_at=now,
-                last_at=now,
-            )
-        )  # fmt: skip
-        return True
 
     def audit(self, tx: Connection, who: str, action: str, detail: str) -> None:
         tx.execute(insert(t.audit).values(at=self.database.time(tx), who=who, action=action, detail=detail))

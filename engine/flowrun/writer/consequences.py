@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flowrun.alerts import placed
 from flowrun.connector import Receipt
 from flowrun.errors import ConnectorError
 from flowrun.flow.model import Flow, Policy, Retry
 from flowrun.logs import redact
 from flowrun.plan import Rejected
 from flowrun.store import Ending, Failure, Row
+from flowrun.store.alert_rows import Incident
 
 MOST_RETRY_AFTER = 24 * 3600.0  # seconds; a target that asks for more is asked again after a day
 
@@ -27,7 +29,7 @@ class Outcome:
     ending: Ending
     counter: str
     words: str = ""
-    alert: str | None = None  # channel
+    incident: Incident | None = None
     retried: bool = False
 
 
@@ -67,44 +69,62 @@ def consequence(
     body: Mapping[str, Any] | None = None,
     retry_after: float | None = None,
     receipt: Receipt | None = None,
+    connection: str = "",
 ) -> Outcome:
     """What the flow says follows from this failure.
 
     forget: nothing was done under ``intent``. unknown: the record may be at the target, so it stays in doubt.
     burnt: whether the try counts (not while the connection is known to be down). receipt: of what the target holds
-    already, where it is known. retry_after: seconds the target asked for.
+    already, where it is known. retry_after: seconds the target asked for. connection: where it was met,
+    when that is known; a live lookup's is not.
     """
     policy = policy_of(flow, failure.error_class)
     tries = row.attempts + 1
     journal: Any = "forget" if forget and not unknown else ""
     waiting = "in_doubt" if unknown else "received"
+    incident = _incident(flow, row, failure, policy, connection, lasting=True)
     detail = {"class": failure.error_class, "field": failure.field, "message": failure.message}
     if policy.pause or not burnt:
         ending = Ending(
             row, waiting, failure=failure, wait_secs=0.0, attempts=row.attempts, journal=journal, intent=intent
         )
-        return Outcome(ending, "", failure.message, policy.alert)
+        return Outcome(ending, "", failure.message, incident)
     if policy.finish == "success" and receipt is not None:
         ending = Ending(
-            row, "confirmed", reason="finished", flag=policy.flag, failure=failure, attempts=tries,
+            row, "confirmed", reason="finished", flag=policy.flag, attempts=tries,
             journal="done" if intent else "", intent=intent, receipt=receipt, how="finished",
             event="asked", detail={**detail, "found": receipt.id}, flow_hash=flow.hash,
         )  # fmt: skip
-        return Outcome(ending, "confirmed", failure.message, policy.alert)
+        incident = _incident(flow, row, failure, policy, connection, lasting=False)
+        return Outcome(ending, "confirmed", failure.message, incident)
     if policy.retry is not None and tries <= policy.retry.times:
         wait = pause_secs(policy.retry, tries, retry_after, chance)
         ending = Ending(
             row, waiting, failure=failure, wait_secs=wait, attempts=tries, journal=journal, intent=intent,
             event="retried", detail={**detail, "try": tries, "wait_secs": round(wait, 3)}, flow_hash=flow.hash,
         )  # fmt: skip
-        return Outcome(ending, "", failure.message, policy.alert, retried=True)
+        return Outcome(ending, "", failure.message, incident, retried=True)
     queue = policy.dead_letter or ("review" if policy.flag else flow.name)
     ending = Ending(
         row, "dead", failure=failure, attempts=tries if intent else row.attempts, queue=queue, flag=policy.flag,
         journal=journal, intent=intent, body=body, event="dead", detail=detail, flow_hash=flow.hash,
     )  # fmt: skip
     where = f"{failure.field}: " if failure.field else ""
-    return Outcome(ending, "dead", f"{failure.error_class}: {where}{failure.message}", policy.alert)
+    return Outcome(ending, "dead", f"{failure.error_class}: {where}{failure.message}", incident)
+
+
+def _incident(
+    flow: Flow, row: Row, failure: Failure, policy: Policy, connection: str, *, lasting: bool
+) -> Incident | None:
+    if not policy.alert:
+        return None
+    message = f"{failure.field}: {failure.message}" if failure.field else failure.message
+    return placed(
+        Incident(
+            policy.alert, failure.error_class, message, flow=row.flow, connection=connection, owner=flow.owner,
+            key=row.key, place=failure.place, lasting=lasting,
+        )
+    )  # fmt: skip
 
 
 def pause_secs(retry: Retry, tries: int, retry_after: float | None, chance: random.Random) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flowrun.alerts import raise_alert
+from flowrun.alerts import say_begun
 from flowrun.connector import Item, Receipt, Target, Verdict
 from flowrun.errors import (
     Conflict,
@@ -378,7 +378,7 @@ class Writer:
                 self.store.circuits.pause(self.flow.target.connection, failure.message)
         outcome = consequence(
             self.flow, row, failure, self._chance, intent=intent, forget=forget, unknown=unknown,
-            burnt=not self.counts.held, body=mapped.body, receipt=receipt,
+            burnt=not self.counts.held, body=mapped.body, receipt=receipt, connection=self.flow.target.connection,
             retry_after=getattr(error, "retry_after_secs", None),
         )  # fmt: skip
         if outcome.ending.state == "confirmed" and receipt is not None and receipt.response:
@@ -414,9 +414,17 @@ class Writer:
         settled, self._settled = self._settled, set()
         if not pending and not intents and not settled:
             return set()
-        lost, moved = self.store.outcomes.advance(
-            held, [one.ending for one in pending], intents, flow_hash=self.flow.hash, settled=settled
+        answered = any(one.ending.how in ("sent", "found") for one in pending)
+        lost, moved, begun = self.store.outcomes.advance(
+            held,
+            [one.ending for one in pending],
+            intents,
+            flow_hash=self.flow.hash,
+            settled=settled,
+            incidents=[(one.ending.row.seq, one.incident) for one in pending if one.incident is not None],
+            answered=self.flow.target.connection if answered else "",
         )
+        say_begun(begun)
         for one in moved:
             log().warning("moved", xref=one.name, source_id=one.source_id, before=one.before, now=one.now)
             self.counts.warnings += 1
@@ -430,21 +438,13 @@ class Writer:
         return lost
 
     def _tell(self, committed: Iterable[Outcome]) -> None:
-        alerts = []
         for one in committed:
-            row, ending = one.ending.row, one.ending
             if one.counter:
                 self.counts.count(one.counter)
             if one.counter == "skipped":
                 self.counts.skips[one.words] = self.counts.skips.get(one.words, 0) + 1
             self.counts.retried += one.retried
-            if one.alert and ending.failure is not None:
-                alerts.append((one.alert, row.flow, ending.failure))
-            self._report(row, one.counter or "waiting", one.words)
-        if alerts:
-            with self.store.transaction() as tx:
-                for channel, flow, failure in alerts:
-                    raise_alert(self.store, tx, channel, flow, failure.error_class, failure.message)
+            self._report(one.ending.row, one.counter or "waiting", one.words)
 
 
 def _is_new(row: Row, intent: str) -> bool:

@@ -1,0 +1,78 @@
+"""Raising and settling, inside the transaction of the outcome: no I/O, and nothing that could cost a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from flowrun.flow.model import Flow
+from flowrun.logs import log
+from flowrun.store import Store
+from flowrun.store.alert_book import CONNECTION_KINDS, CREDENTIAL_KINDS
+from flowrun.store.alert_rows import Incident
+
+
+def raise_alert(store: Store, tx: Connection, *incidents: Incident) -> None:
+    """Count what went wrong; what begins an episode is logged. Once a transaction, at its end, with all of it."""
+    say_begun(store.alerts.note(tx, map(placed, incidents)))
+
+
+def say_begun(begun: Iterable[Incident]) -> None:
+    """One line in the log for what begins an episode."""
+    for one in begun:
+        facts = {"flow": one.flow, "connection": one.connection, "owner": one.owner}
+        named = {name: value for name, value in facts.items() if value}
+        log().warning("alert", channel=one.channel, error_class=one.kind, message=one.message, **named)
+
+
+def placed(one: Incident) -> Incident:
+    """Of a record that failed at a connection, only the classes that tell of a system are the connection's; every other
+    is the record's own."""
+    return replace(one, connection="") if one.key and one.kind not in CONNECTION_KINDS else one
+
+
+def settled(store: Store, tx: Connection, connection: str, kinds: Sequence[str] = CONNECTION_KINDS) -> None:
+    """A call succeeded through this connection: it is there, takes us, and lets us go on. Once a transaction.
+
+    kinds: after a whole reading pass, ``ERROR_CLASSES``, since reading raises them all.
+    """
+    store.alerts.settle(tx, connection=connection, kinds=kinds)
+
+
+def trouble(
+    store: Store,
+    tx: Connection,
+    connection: str,
+    kind: str,
+    words: str,
+    *,
+    channels: Sequence[str],
+    expires_at: datetime | None = None,
+) -> None:
+    """A credential is in trouble, said before any flow stalls over it. Ends with ``renewed``.
+
+    kind: ``expiring`` (works now, not for long), ``refused`` (a definite no), ``reauthorise`` (a person must say yes);
+    the last two also end when a call succeeds. channels: see ``channels_of``; with none it is listed only.
+    """
+    kind = "auth" if kind == "refused" else kind  # what the records' own failures say: one alert, not two
+    until = f"; it expires {expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if expires_at is not None else ""
+    raise_alert(store, tx, *(Incident(name, kind, words + until, connection=connection) for name in channels or ("",)))
+
+
+def renewed(store: Store, tx: Connection, connection: str) -> None:
+    """There is a new credential, and it was taken."""
+    store.alerts.settle(tx, connection=connection, kinds=CREDENTIAL_KINDS)
+
+
+def channels_of(connection: str, flows: Iterable[Flow]) -> list[str]:
+    """Who hears of a connection's credentials: whom the flows that use it name for class ``auth``."""
+    found: dict[str, None] = {}
+    for flow in flows:
+        used = (flow.source.connection, flow.target.connection, *(one.connection for one in flow.lookups.values()))
+        policy = flow.on_error.get("auth") or flow.on_error.get("other")
+        if connection in used and policy is not None and policy.alert:
+            found[policy.alert] = None
+    return list(found)
