@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from flowrun.logs import hide
-from flowrun.store import open_store
+from flowrun.store import Ending, open_store
 from flowrun.store.alert_book import LEASE_SECS
 from flowrun.store.alert_rows import Example, Incident, Route
 from flowrun.store.schema import metadata
