@@ -19,9 +19,11 @@ from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
 from flowrun.store import Held, Row, Store
-from flowrun.writer import Counts, Seams, Writer
+from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
 
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
+SHARED_CLAIM = 2 * SUB_BATCH  # the same where several workers share a flow, so that each finds some
+LOOK_SECS = 1.0  # between two looks for work that another worker may give back early
 
 
 @dataclass(slots=True)
@@ -76,7 +78,13 @@ def run_flow(
     taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit)
     drains = [
         Drain(
-            flow, plan, store, Writer(flow, plan, target, store, seams=seams, report=report), connections or {}, sleep
+            flow,
+            plan,
+            store,
+            Writer(flow, plan, target, store, seams=seams, report=report),
+            connections or {},
+            sleep,
+            alone=workers == 1 and not store.database.shared,
         )
         for _ in range(workers)
     ]
@@ -122,7 +130,10 @@ class Drain:
         writer: Writer,
         connections: Mapping[str, Any],
         sleep: Callable[[float], None],
+        *,
+        alone: bool = True,
     ) -> None:
+        """alone: nobody else delivers this flow."""
         self.flow = flow
         self.plan = plan
         self.store = store
@@ -130,14 +141,15 @@ class Drain:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
         self._connections = connections
         self._sleep = sleep
+        self._alone = alone
 
     def run(self, until: float) -> None:
         """until: by the store's clock; what is due later stays."""
         counts = self.writer.counts
-        width = CLAIM
-        probing = False
+        most = CLAIM if self._alone else SHARED_CLAIM
+        width = most
         while not counts.paused:
-            wait, probing = self._turn(probing)
+            wait, probing = self._turn()
             if wait is None:
                 return
             if wait > 0:
@@ -146,7 +158,7 @@ class Drain:
                 self._sleep(wait + 0.001)
                 continue
             counts.held = ""
-            width = 1 if probing else min(CLAIM, width * 4)  # after an outage the width grows again, step by step
+            width = 1 if probing else min(most, width * 4)  # after an outage the width grows again, step by step
             held = self.store.lanes.claim(self.flow.name, width, self.worker)
             if held.rows:
                 self._write(held)
@@ -159,9 +171,11 @@ class Drain:
             raise
         self.writer.write(held, outcomes)
 
-    def _turn(self, probing: bool) -> tuple[float | None, bool]:
+    def _turn(self) -> tuple[float | None, bool]:
         """(seconds to wait, None when nothing waits; whether only a probe may be sent)."""
-        due = self.store.lanes.due_in(self.flow.name)
+        due, held = self.store.lanes.free_in(self.flow.name)
+        if held:  # another worker may give them back at any moment
+            due = LOOK_SECS if due is None else min(due, LOOK_SECS)
         if due is None:
             return None, False
         circuit = self.store.circuits.of(self.flow.target.connection)

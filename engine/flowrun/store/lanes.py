@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, exists, func, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from flowrun.store import schema as t
@@ -173,6 +173,16 @@ class Lanes:
         with self._db.transaction() as tx:
             found = tx.execute(select(func.min(t.lanes.c.due)).where(t.lanes.c.flow == flow)).scalar()
             return None if found is None else float(found) - self._db.time(tx)
+
+    def free_in(self, flow: str) -> tuple[float | None, bool]:
+        """(seconds until a lane that nobody holds may be tried, None when there is none; whether any is held)."""
+        lane = t.lanes.c
+        with self._db.transaction() as tx:
+            now = self._db.time(tx)
+            free = or_(lane.worker.is_(None), lane.due <= now)
+            query = select(func.min(case((free, lane.due))), func.count(case((~free, 1)))).where(lane.flow == flow)
+            due, held = tx.execute(query).one()
+        return None if due is None else float(due) - now, bool(held)
 
     def waiting(self, flow: str) -> int:
         """Open records of a flow."""
