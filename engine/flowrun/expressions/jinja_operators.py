@@ -26,10 +26,12 @@ from flowrun.expressions.reads import Path, read
 from flowrun.expressions.runtime import TEXT_MAX, check_there, is_missing, spell_path, too_long, within
 from flowrun.expressions.text import bounded_text, to_text
 
-Kind = Literal["any", "text", "number", "decimal", "boolean", "list", "null"]
-"""What is certain of a value: number is int or Decimal and never a boolean, decimal is Decimal."""
+Kind = Literal["any", "text", "number", "decimal", "count", "boolean", "list", "null"]
+"""What is certain of a value: number is int or Decimal and never a boolean, decimal is Decimal, count is an int that
+counts rows, or a small multiple of one."""
 
-NUMERIC = ("number", "decimal")
+NUMERIC = ("number", "decimal", "count")
+_SMALL = 10**6
 _OPERATORS = {
     nodes.Add: "+",
     nodes.Sub: "-",
@@ -119,15 +121,18 @@ class Operators:
         if value.kind != "any":
             return f"{self.fn(self.to_text)}({value.text})"
         local = self.local(value.text)
+        if self.code.fact(local).text:
+            return local
         return f"({local} if type({local}) is str else {self.fn(self.to_text)}({local}))"
 
     def number(self, node: nodes.Node, what: str) -> Value:
         """The value as int or Decimal, text read as a plain decimal; a local."""
         path = self._scope_path(node)
         if path is not None:
-            known = self.code.known(path[0], path[1], "number")
-            if known is not None:
-                return Value(known, "number")
+            for kind in ("count", "number"):
+                known = self.code.known(path[0], path[1], kind)
+                if known is not None:
+                    return Value(known, kind)  # type: ignore[arg-type]
         value = self.held(self.expr(node))
         if value.kind in NUMERIC:
             return value
@@ -181,11 +186,11 @@ class Operators:
         root = self.root(name)
         if not path:
             if self.code.explain and name.name not in self.own:
-                self.code.line(f"trace.read({self.code.bind(name.name)}, {root})")
+                self.code.event("read", self.code.bind(name.name), root)
             return Value(root)
         value = read(self.code, root, path)
         if self.code.explain and name.name not in self.own:
-            self.code.line(f"trace.read({self.code.bind(spell_path(name.name, path))}, {value})")
+            self.code.event("read", self.code.bind(spell_path(name.name, path)), value)
         if self.code.known(root, path, "there") is None:
             check = f"{self.fn(check_there)}({root}, {path!r}, {self.code.bind(name.name)})"
             with self.code.block(f"if {value} is None:"):
@@ -235,7 +240,7 @@ class Operators:
             root = own.local if own is not None else self.root(name)
             value = read(self.code, root, parts)
             if self.code.explain and own is None:
-                self.code.line(f"trace.read({self.code.bind(spell_path(name.name, parts))}, {value})")
+                self.code.event("read", self.code.bind(spell_path(name.name, parts)), value)
             if not parts:
                 return value, f"{value} is {missing}"
             return value, f"({value} is None and {self.fn(is_missing)}({root}, {parts!r}))"
@@ -310,6 +315,8 @@ class Operators:
         a, b = self.number(node.left, "*"), self.number(node.right, "*")
         if "decimal" in (a.kind, b.kind):
             return Value(f"({a.text} * {b.text})", "decimal")
+        if type(b.known) is int and abs(b.known) <= _SMALL and self.code.known(a.text, (), "count"):
+            return Value(f"({a.text} * {b.text})", "count")
         fast = " or ".join(f"type({each.text}) is Decimal" for each in (a, b) if each.known is ...)
         slow = f"{self.fn(numbers.multiply)}({a.text}, {b.text})"
         return Value(f"({a.text} * {b.text} if {fast} else {slow})" if fast else slow, "number")
@@ -351,8 +358,14 @@ class Operators:
         if len(parts) == 2:
             self.code.line(f"{text} = {parts[0]} + {parts[1]}")
         else:
-            fields = "".join("{" + self.local(part) + "}" for part in parts)
-            self.code.line(f'{text} = f"{fields}"')
+            fields = "".join(
+                piece.data.replace("{", "{{").replace("}", "}}")
+                if isinstance(piece, nodes.TemplateData)
+                else "{" + self.local(part) + "}"
+                for piece, part in zip(pieces, parts, strict=True)
+            )
+            self.code.line(f"{text} = f{fields!r}")  # as ``bind`` writes a short text
+        self.code.learn(text, text=True)
         with self.code.block(f"if len({text}) > {TEXT_MAX}:"):
             self.code.line(f"{self.fn(too_long)}()")
         return text

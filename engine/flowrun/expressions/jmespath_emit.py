@@ -380,7 +380,7 @@ def emit_jmespath(parsed: Parsed, code: Code, names: Mapping[str, str], element:
         for use in parsed.names:
             if use.name in names:
                 value = read(code, names[use.name], use.path)
-                code.line(f"trace.read({code.bind(spell_path(use.name, use.path))}, {value})")
+                code.event("read", code.bind(spell_path(use.name, use.path)), value)
     value = emitter.node(tree, element)
     if multiplies(tree, root=element is None):
         return f"{code.bind(within, 'within')}({value}, fuel)"

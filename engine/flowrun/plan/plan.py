@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from flowrun.diagnostics import NOWHERE, Span
+from flowrun.expressions import emit_kind, parse
 from flowrun.expressions.code import Built, Code
 from flowrun.expressions.converters import as_text
 from flowrun.expressions.numbers import EXACT
@@ -15,9 +16,10 @@ from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
 from flowrun.flow.model import Expr, Flow, Value
 from flowrun.flow.needs import exprs_of_map, needs_of_expr, needs_of_value
 from flowrun.lookups import Snapshot, Wanted_
-from flowrun.plan.emit import Path, SkipRecord, ValueEmitter
-from flowrun.plan.explain import Explanation, Trace
+from flowrun.plan.emit import ValueEmitter
+from flowrun.plan.explain import Event, Explanation
 from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
+from flowrun.plan.steps import Path, SkipRecord
 
 _NOTHING = Snapshot(closed=True)
 
@@ -142,19 +144,19 @@ class Plan:
         """Why each field has its value, or is absent: the same plan in a mode that records."""
         if self._explain is None:
             self._explain = self._generate_apply(explain=True)
-        trace = Trace()
+        events: list[Event] = []
         warnings: list[str] = []
         outer = getcontext()
         setcontext(EXACT)
         outcome: Outcome
         try:
-            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, trace)
+            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, events.append)
             outcome = Mapped(body, key, match, tuple(warnings))
         except Exception as error:
             outcome = self._failed(self._explain, error)
         finally:
             setcontext(outer)
-        return Explanation(outcome, trace.finish(outcome))
+        return Explanation(outcome, events)
 
     @property
     def source_code(self) -> str:
@@ -186,6 +188,8 @@ class Plan:
         shape = self.flow.target.shape
         emitter = ValueEmitter(code, self.flow.lookups, text_numbers=bool(shape and shape.text_numbers))
         names = {self._record_name(): "record", "env": code.bind(self.env, "env")}
+        if not explain:
+            code.constants[names["env"]] = self.env
         return code, emitter, names
 
     def _generate_apply(self, *, explain: bool) -> _Function:
@@ -195,19 +199,19 @@ class Plan:
         if flow.source.only_when is not None:
             named.need(needs_of_expr(flow.source.only_when))
             with emitter.at(flow.source.only_when.span, ("only_when",)):
-                emitter.trace(f"begin('only_when', {emitter.fn(flow.source.only_when.span)})")
+                emitter.event("begin", "('only_when',)", emitter.fn(flow.source.only_when.span))
                 held = emitter.expr(flow.source.only_when, names)
                 _traced(emitter, "only_when", flow.source.only_when, held)
-                emitter.trace(f"end(bool({held}))")
+                emitter.event("end", f"bool({held})")
                 with code.block(f"if not {held}:"):
                     code.line(f"raise {emitter.fn(NotMet)}('only_when', skip=True)")
         for requirement in flow.require:
             named.need(needs_of_expr(requirement.rule) | needs_of_expr(requirement.message))
             with emitter.at(requirement.span, ("require",)):
-                emitter.trace(f"begin('require', {emitter.fn(requirement.span)})")
+                emitter.event("begin", "('require',)", emitter.fn(requirement.span))
                 held = emitter.expr(requirement.rule, names)
                 _traced(emitter, "require", requirement.rule, held)
-                emitter.trace(f"end(bool({held}))")
+                emitter.event("end", f"bool({held})")
                 with code.block(f"if not {held}:"):
                     message = emitter.expr(requirement.message, names)
                     if requirement.level == "warn":
@@ -215,12 +219,12 @@ class Plan:
                     else:
                         code.line(f"raise {emitter.fn(NotMet)}({message})")
         named.need(_used(flow))
-        body = emitter.object(flow.map, names, ())
+        body, _ = emitter.object(flow.map, names, ())
         key = "None"
         if flow.target.idempotency_key is not None:
             with emitter.at(flow.target.idempotency_key.span, ("idempotency.key",)):
                 key, _ = emitter.value(flow.target.idempotency_key, names, ("idempotency.key",), None, raw=True)
-                key = f"{emitter.fn(key_text)}({key})"
+                key = key if code.fact(key).text else f"{emitter.fn(key_text)}({key})"
         match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
         code.line(f"return {body}, {key}, {{{match}}}")
         arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
@@ -273,7 +277,7 @@ class Plan:
 
 
 def _traced(emitter: ValueEmitter, name: str, expr: Expr, held: str) -> None:
-    emitter.trace(f"rule({name!r}, {emitter.fn(expr.text)}, {held}, {emitter.fn(expr.span)})")
+    emitter.event("rule", repr(name), emitter.fn(expr.text), held, emitter.fn(expr.span))
 
 
 class _Named:
@@ -304,19 +308,20 @@ class _Named:
             rule = self.rules[name]
             self.need(needs_of_expr(rule.when))
             with emitter.at(rule.span, (name,)):
-                emitter.trace(f"begin({name!r}, {emitter.fn(rule.span)})")
-                local = emitter.local(f"bool({emitter.expr(rule.when, self.names)})", "rule")
+                emitter.event("begin", f"({name!r},)", emitter.fn(rule.span))
+                held, kind = emit_kind(parse(rule.when.language, rule.when.text), code, self.names)
+                local = emitter.local(held if kind == "boolean" else f"bool({held})", "rule")
                 _traced(emitter, name, rule.when, local)
-                emitter.trace(f"end({local})")
+                emitter.event("end", local)
             self.names[name] = local
             return
         variable = self.vars[name]
         self.need(needs_of_value(variable.value))
         with emitter.at(variable.span, (name,)):
-            emitter.trace(f"begin({name!r}, {emitter.fn(variable.span)})")
+            emitter.event("begin", f"({name!r},)", emitter.fn(variable.span))
             local, _ = emitter.value(variable.value, self.names, (name,), None, raw=True)
             code.line(f"vars[{code.bind(variable.name)}] = {local}")
-            emitter.trace(f"end({local})")
+            emitter.event("end", local)
         code.remember("vars", (variable.name,), local)
 
 
