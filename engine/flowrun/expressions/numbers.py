@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import (
     ROUND_CEILING,
     ROUND_FLOOR,
@@ -16,10 +17,10 @@ from decimal import (
     getcontext,
     setcontext,
 )
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
+from flowrun.expressions.memo import Memo
 from flowrun.expressions.runtime import BadValue, Fuel, OverBudget, kind, show
 
 DIGITS_MAX: Final = 1000  # digits of one number; an amount has 15, an attack has millions
@@ -49,10 +50,15 @@ class exact_numbers:
         setcontext(self._outer)
 
 
-@lru_cache(maxsize=8192)
-def spelled(text: str) -> Decimal | None:
-    """The number a short text spells; remembered, since amounts repeat."""
+def _spell(text: str) -> Decimal | None:
+    whole, _, rest = text.partition(".")
+    if whole.isdigit() and rest.isdigit() and text.isascii():
+        return Decimal(text)  # as amounts are written; the pattern takes longer
     return Decimal(text) if _PLAIN.fullmatch(text) else None
+
+
+spelled: Final[Callable[[str], Decimal | None]] = Memo(_spell).__getitem__
+"""The number that a text of at most 40 characters spells in plain digits, else None."""
 
 
 def plain_decimal(text: str) -> Decimal | None:
@@ -71,16 +77,16 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
 
     what: the operator or filter, for the message. Raises BadValue.
     """
-    if type(value) is Decimal:
-        return bounded(value)
-    if type(value) is int and -(2**63) < value < 2**63:
-        return value
     if type(value) is str:
         found = spelled(value) if len(value) <= 40 else plain_decimal(value)
         if found is not None:
             return found
         help = "join text with ~" if what == "+" else "use `as: decimal` on the field, or compare with =="
         raise BadValue(f"{show(value)} is text, not a number, in {what!r}", code="FR113", help=help)
+    if type(value) is Decimal:
+        return bounded(value)
+    if type(value) is int and -(2**63) < value < 2**63:
+        return value
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _BITS_MAX else _too_many()
     if isinstance(value, float):
@@ -224,6 +230,10 @@ def equal(a: Any, b: Any) -> bool:
     """``==`` of calc: text is read as a number only when the other side is one."""
     if type(a) is type(b):
         return bool(a == b)
+    if type(b) is str and type(a) is Decimal:
+        return (spelled(b) if len(b) <= 40 else plain_decimal(b)) == a
+    if type(a) is str and (type(b) is int or type(b) is Decimal):
+        return (spelled(a) if len(a) <= 40 else plain_decimal(a)) == b
     if isinstance(a, str) and is_number(b):
         a = plain_decimal(a)
     elif isinstance(b, str) and is_number(a):

@@ -60,8 +60,15 @@ def _text(field: Field, _: bool) -> Callable[[Any], Any]:
 
 def _decimal(field: Field, text_numbers: bool) -> Callable[[Any], Any]:
     scale, precision = field.scale, field.precision
+    rest_max = scale if scale is not None else 1000
+    whole_max = precision - (scale or 0) if precision is not None else 1000
 
     def fit(value: Any) -> Any:
+        if type(value) is Decimal:
+            text = str(value)
+            whole, _, rest = text.partition(".")
+            if len(rest) <= rest_max and len(whole) <= whole_max and text[-1] <= "9" and "E" not in text:
+                return text if text_numbers else value
         number = Decimal(number_of(value, field.name))
         exponent = number.as_tuple().exponent
         digits = -exponent if isinstance(exponent, int) and exponent < 0 else 0

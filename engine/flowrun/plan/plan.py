@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import getcontext, setcontext
 from types import TracebackType
 from typing import Any
@@ -79,16 +80,38 @@ class Plan:
 
     def apply(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Outcome:
         """Map one record; it is never changed. For grouped flows the record is ``{"key": …, "rows": […]}``."""
-        warnings: list[str] = []
         outer = getcontext()
         setcontext(EXACT)
         try:
-            body, key, match = self._apply.call(record, lookups, Fuel(), warnings)
-        except Exception as error:
-            return self._failed(self._apply, error)
+            return self._mapper(lookups)(record)
         finally:
             setcontext(outer)
-        return Mapped(body, key, match, tuple(warnings))
+
+    @contextmanager
+    def applying(self, lookups: Snapshot = _NOTHING) -> Iterator[Callable[[Mapping[str, Any]], Outcome]]:
+        """``with plan.applying(lookups) as apply:`` — ``apply`` for one record after the other, without the steps that
+        each call would repeat. Decimal's context is ``numbers.EXACT`` in all code inside."""
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            yield self._mapper(lookups)
+        finally:
+            setcontext(outer)
+
+    def _mapper(self, lookups: Snapshot) -> Callable[[Mapping[str, Any]], Outcome]:
+        call, fuel = self._apply.call, Fuel()
+        limit = fuel.limit
+
+        def mapped(record: Mapping[str, Any]) -> Outcome:
+            fuel.left = limit
+            warnings: list[str] = []
+            try:
+                body, key, match = call(record, lookups, fuel, warnings)
+            except Exception as error:
+                return self._failed(self._apply, error)
+            return Mapped(body, key, match, tuple(warnings))
+
+        return mapped
 
     def identify(self, record: Mapping[str, Any]) -> Identity | Rejected:
         """Key, version and lane of a record, at intake. Grouped flows give the group's key as lane and key."""

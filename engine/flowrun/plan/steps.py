@@ -18,6 +18,7 @@ from flowrun.contract import Field
 from flowrun.diagnostics import Span
 from flowrun.expressions import Code, emit_kind, parse
 from flowrun.expressions.converters import CONVERTERS, as_text, converter, text_of
+from flowrun.expressions.memo import Memo
 from flowrun.expressions.runtime import BadValue, show
 from flowrun.expressions.to_contract import canonical, fitter
 from flowrun.flow.model import ConverterCall, Expr, First, Lookup, OnMiss, Value
@@ -28,8 +29,6 @@ ABSENT: Final[Any] = type("Absent", (), {"__repr__": lambda self: "ABSENT", "__s
 Names = Mapping[str, str]
 Path = tuple[str, ...]
 """Parts of a target path: text, or ``@local`` for the length of the list that local holds."""
-_MEMO_ROWS = 1024
-_MEMO_TEXT = 40  # characters of a text that is remembered
 _NEVER_BLANK = ("decimal", "integer", "boolean", "date", "datetime", "time", "list")
 _KEEPS_TEXT = ("upper", "lower", "pad", "alpha", "trim", "hash", "json", "text")
 """Converters that never make blank text of text that is not blank."""
@@ -56,27 +55,6 @@ class SkipRecord(Exception):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-
-
-class Memo(dict[Any, Any]):
-    """text (or an int) → what ``work`` makes of it; at most so many rows. Errors are not remembered.
-
-    Bounded, so that memory stays flat; begun anew when full, which costs less than to know what was used last.
-    """
-
-    __slots__ = ("work",)
-
-    def __init__(self, work: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.work = work
-
-    def __missing__(self, value: Any) -> Any:
-        result = self.work(value)
-        if type(value) is int or len(value) <= _MEMO_TEXT:
-            if len(self) >= _MEMO_ROWS:
-                self.clear()
-            self[value] = result
-        return result
 
 
 # -- what generated lines call ---------------------------------------------------------------------------------------
@@ -201,7 +179,7 @@ class Steps:
         with code.aside() as lines:
             if not value.keep_blank:
                 code.learn(v, said=True)
-            x = self._steps(value, v, names, path)
+            x = self._steps(value, v, names, path, contract, raw)
             cut = code.known(x, (), "cut")
             certain = code.fact(x).said
             if certain and not raw:
@@ -280,7 +258,7 @@ class Steps:
         self.code.line(f"{self.fn(no_value, 'no_value')}({self.fn(said(value))})")
         return True, False
 
-    def _steps(self, value: Value, v: str, names: Names, path: Path) -> str:
+    def _steps(self, value: Value, v: str, names: Names, path: Path, contract: Field | None, raw: bool) -> str:
         """Lookup and converters of a value that is there; the local holds None when nothing is left."""
         code = self.code
         if value.lookup is not None:
@@ -295,8 +273,8 @@ class Steps:
             v = kept
         else:
             for place in range(len(value.converters)):
-                v = self._convert(value, place, v, None, True, None)
-        if value.keep_blank or code.known(v, (), "cut") or not (value.converters or value.lookup):
+                v = self._convert(value, place, v, contract, raw, None)
+        if value.keep_blank or code.known(v, (), "cut") is not None or not (value.converters or value.lookup):
             return v
         test = self._no_value(value, v)
         if not test:
@@ -346,7 +324,7 @@ class Steps:
             if known is not None:
                 return known
         count = code.known(v, (), "count")
-        made = self.local(f"str({v})" if count else f"{v} if type({v}) is str else {slow}")
+        made = self.local(f"f'{{{v}}}'" if count else f"{v} if type({v}) is str else {slow}")
         code.learn(made, text=True, said=code.fact(v).said)
         code.remember(v, (), made, forms[-1])
         return made
@@ -400,6 +378,7 @@ class Steps:
             code.line(missing or f"{result} = None")
         with code.block("else:"):
             x = v
+            code.learn(x, said=True)
             for place in range(len(value.converters)):
                 x = self._convert(value, place, x, contract, raw, missing)
             code.line(f"{result} = {x}")
@@ -432,7 +411,7 @@ class Steps:
                 return self._cut(value, place, v, slow, contract, raw, missing)
             result = self._quick(call, v, slow)
         elif code.known(v, (), "count") and call.name == "text":
-            result = self.local(f"str({v})")
+            result = self.local(f"f'{{{v}}}'")
         else:
             result = self.local(slow)
         self.event("converted", repr(" ".join((call.name, *call.args))), v, result)
@@ -548,6 +527,9 @@ class Steps:
         known = code.fact(v)
         if fit is None or (fit is canonical and (known.text or not _dated(value))):
             return v
+        gives = CONVERTERS[value.converters[-1].name].gives if value.converters else None
+        if gives in ("date", "time") and (fit is canonical or (contract is not None and contract.type == gives)):
+            return self.local(f"{v}.isoformat()")
         call = f"{self.fn(fit, 'fit')}({v})"
         if fit is canonical:
             return self.local(f"{v} if type({v}) is str else {call}")
