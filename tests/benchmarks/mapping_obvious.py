@@ -1,7 +1,8 @@
 """The obvious interpreter: the flow's YAML as it stands, walked for each record; jmespath.py for each path, Jinja2 for
 each template, calculation and condition. What it can compile it compiles once.
 
-It does less than flowrun: it checks no lengths and no types of the target, counts no fuel, knows no places.
+It checks that what must be there is there and that text is no longer than the target takes, as the hand-written function
+does. It does less than flowrun: no digits, no types, no bounds, no places.
 Plain Jinja cannot compare text with a number, and ``order.items`` is a method of Python's dict there; ``SPELLED`` holds
 what an author would have had to write instead.
 """
@@ -70,11 +71,13 @@ CONVERTERS: dict[str, Callable[..., Any]] = {
 
 
 class Interpreter:
-    """tables: lookup name → rows, for files and cross-references alike."""
+    """tables: lookup name → rows, for files and cross-references alike. lengths: target path → characters at most."""
 
-    def __init__(self, flow: str, env: dict[str, str], tables: dict[str, dict[Any, str]]) -> None:
+    def __init__(
+        self, flow: str, env: dict[str, str], tables: dict[str, dict[Any, str]], lengths: dict[str, int]
+    ) -> None:
         self.flow = yaml.load(flow, yaml.BaseLoader)  # all scalars as text, as the flow has them
-        self.env, self.tables = env, tables
+        self.env, self.tables, self.lengths = env, tables, lengths
         self.jinja = jinja2.Environment(undefined=jinja2.StrictUndefined)
         self.jinja.filters["number"] = Decimal
         self.compiled: dict[tuple[str, str], Any] = {}
@@ -112,14 +115,18 @@ class Interpreter:
                 if each.get("level") != "warn":
                     raise ValueError(message)
                 warnings.append(message)
-        return self.object(flow["map"], scope, warnings)
+        return self.object(flow["map"], scope, warnings, "")
 
-    def object(self, fields: dict[str, Any], scope: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    def object(self, fields: dict[str, Any], scope: dict[str, Any], warnings: list[str], path: str) -> dict[str, Any]:
         made = {}
         for name, spec in fields.items():
-            value = self.value(spec, scope, warnings)
+            here = f"{path}.{name}" if path else name
+            value = self.value(spec, scope, warnings, here)
             if value is not ABSENT:
-                made[name] = self.sent(value)
+                made[name] = value = self.sent(value)
+                most = self.lengths.get(here)
+                if most is not None and isinstance(value, str) and len(value) > most:
+                    raise ValueError(f"{here} is longer than {most}")
         return made
 
     def sent(self, value: Any) -> Any:
@@ -127,18 +134,18 @@ class Interpreter:
             return format(value, "f")
         return value.isoformat() if isinstance(value, date) else value
 
-    def value(self, spec: Any, scope: dict[str, Any], warnings: list[str]) -> Any:
+    def value(self, spec: Any, scope: dict[str, Any], warnings: list[str], path: str = "") -> Any:
         if isinstance(spec, str):
             spec = {"text": spec} if "{{" in spec else {"from": spec}
         if isinstance(spec, list):
-            made = [self.value(each, scope, warnings) for each in spec]
+            made = [self.value(each, scope, warnings, path) for each in spec]
             return [each for each in made if each is not ABSENT] or ABSENT
         if "when" in spec and not self.calc(spec["when"], scope):
             return ABSENT
         if "each" in spec:
-            return self.rows(spec, scope, warnings)
+            return self.rows(spec, scope, warnings, path)
         if "map" in spec:
-            return self.object(spec["map"], scope, warnings)
+            return self.object(spec["map"], scope, warnings, path)
         if "value" in spec:
             return spec["value"]
         value = self.origin(spec, scope, warnings)
@@ -184,14 +191,14 @@ class Interpreter:
             value = CONVERTERS[word](value, *arguments)
         return value
 
-    def rows(self, spec: dict[str, Any], scope: dict[str, Any], warnings: list[str]) -> Any:
+    def rows(self, spec: dict[str, Any], scope: dict[str, Any], warnings: list[str], path: str) -> Any:
         name, path = spec["each"].split(" in ")
         made = []
         for place, item in enumerate(self.path(path, scope) or [], 1):
             inner = {**scope, name: item}
             if "number" in spec:
                 inner[spec["number"]] = place
-            made.append(self.object(spec["map"], inner, warnings))
+            made.append(self.object(spec["map"], inner, warnings, path))
         if len(made) < int(spec.get("at_least", 0)):
             raise ValueError("too few rows")
         return made or ABSENT

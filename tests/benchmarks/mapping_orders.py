@@ -171,8 +171,9 @@ def by_hand(order: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
         raise ValueError("SoldToParty is longer than 10")
     big = number(order, "total_amount") > 1000
     foreign = text(inner(order, "billing"), "country", 1000) != ENV["home_country"]
-    currency = text(order, "currency", 1000).strip().upper()
-    if len(currency) > 5:
+    bare = text(order, "currency", 1000).upper()
+    currency = bare.strip()
+    if len(bare) > 5:
         raise ValueError("TransactionCurrency is longer than 5")
     method = text(order, "payment_method", 1000)
     payment = PAYMENT.get(method)
@@ -216,7 +217,7 @@ def by_hand(order: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
             {
                 "ConditionType": "HD00",
                 "ConditionRateValue": str(freight.quantize(CENT, ROUND_HALF_UP)),
-                "ConditionCurrency": currency,
+                "ConditionCurrency": bare,
             }
         )
     discounts = inner(order, "discounts", list)
@@ -226,7 +227,7 @@ def by_hand(order: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
             {
                 "ConditionType": "HB00",
                 "ConditionRateValue": str(total.quantize(CENT, ROUND_HALF_UP)),  # type: ignore[union-attr]
-                "ConditionCurrency": currency,
+                "ConditionCurrency": bare,
             }
         )
     if conditions:
@@ -257,7 +258,7 @@ def by_hand(order: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
             {
                 "ConditionType": ENV["price_condition"],
                 "ConditionRateValue": str(number(line, "price").quantize(CENT, ROUND_HALF_UP)),
-                "ConditionCurrency": currency,
+                "ConditionCurrency": bare,
             }
         ]
         rows.append(row)

@@ -35,6 +35,7 @@ import pytest
 
 from flowrun.cli.mapping import map_lines
 from flowrun.cli.project import open_flow
+from flowrun.contract import Shape
 from flowrun.lookups import Snapshot
 from flowrun.plan import Plan
 
@@ -88,12 +89,25 @@ def flowrun(plan: Plan) -> Way:
     return run
 
 
-def interpreter() -> Way:
+def lengths(shape: Shape, path: str = "") -> Iterator[tuple[str, int]]:
+    """What the contract says of each text field: (path, characters at most)."""
+    for field in shape.fields.values():
+        here = f"{path}.{field.name}" if path else field.name
+        if field.max_length is not None:
+            yield here, field.max_length
+        inner = field.item.shape if field.item is not None else field.shape
+        if inner is not None:
+            yield from lengths(inner, here)
+
+
+def interpreter(plan: Plan) -> Way:
     tables: dict[str, dict[Any, str]] = {
         "countries": orders.COUNTRIES, "payment": orders.PAYMENT, "customers": orders.CUSTOMERS, "plants": orders.PLANTS,
         "units": orders.UNITS,
     }  # fmt: skip
-    engine = obvious.Interpreter(orders.FLOW.read_text(encoding="utf-8"), orders.ENV, tables)
+    shape = plan.flow.target.shape
+    assert shape is not None
+    engine = obvious.Interpreter(orders.FLOW.read_text(encoding="utf-8"), orders.ENV, tables, dict(lengths(shape)))
     return by_record(engine.map, obvious.Skip)
 
 
@@ -145,7 +159,7 @@ def test_ratios(plan: Plan, tmp_path: Path) -> None:
     print(f"\none order has {sum(map(len, every)) / len(every):,.0f} bytes")
     blocks = [every[at : at + BLOCK] for at in range(0, len(every), BLOCK)]
     ways: dict[str, Way] = {
-        "flowrun": flowrun(plan), "by hand": by_record(orders.by_hand, orders.Skip), "interpreter": interpreter(),
+        "flowrun": flowrun(plan), "by hand": by_record(orders.by_hand, orders.Skip), "interpreter": interpreter(plan),
     }  # fmt: skip
     wanted = ways["flowrun"](every)
     assert wanted.count(b"\n") == len(every)

@@ -19,7 +19,7 @@ from flowrun.diagnostics import near
 from flowrun.errors import ExpressionError
 from flowrun.expressions import dates
 from flowrun.expressions.graphemes import cut
-from flowrun.expressions.numbers import EXACT, plain_decimal, spelled
+from flowrun.expressions.numbers import EXACT, plain_decimal
 from flowrun.expressions.runtime import BadValue, kind, show
 from flowrun.expressions.text import json_text, number_text
 from flowrun.values import decode_json
@@ -162,7 +162,7 @@ def _decimal(digits: str, rounding: str | None = None) -> Convert:
     quantize = Decimal.quantize
 
     def convert(value: Any) -> Decimal:
-        found = spelled(value) if type(value) is str and len(value) <= 40 else None
+        found = plain_decimal(value) if type(value) is str else None
         if found is None:
             found = value if type(value) is Decimal else Decimal(number_of(value, "decimal"))
         if how is not None:

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from flowrun.expressions.jinja_rows import MISSING, column, listed, whole_number
-from flowrun.expressions.numbers import number, plain_decimal, rounded, spelled
-from flowrun.expressions.runtime import BadValue, Fuel
+from flowrun.expressions.numbers import number, plain_decimal, rounded
+from flowrun.expressions.runtime import BadValue, Fuel, OverBudget
 
 
 def f_abs(fuel: Fuel, value: Any) -> Any:
@@ -49,7 +49,7 @@ def f_sum(fuel: Fuel, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     if type(value) is list and type(attribute) is str and attribute.isidentifier() and type(start) is int:
         try:
             total = _sum_of(value, attribute, start)
-        except (KeyError, TypeError, IndexError, BadValue):
+        except (KeyError, TypeError, IndexError, BadValue, OverBudget):
             pass  # the way below says what is wrong, in which row
         else:
             fuel.spend(len(value))
@@ -65,8 +65,11 @@ def _sum_of(rows: list[Any], name: str, total: Any) -> Any:
     """The sum of a field that every row has."""
     for row in rows:
         found = row[name]
-        if type(found) is str and len(found) <= 40:
-            found = spelled(found)
+        if type(found) is str:
+            whole, _, rest = found.partition(".")
+            if len(found) <= 40 and whole.isdigit() and rest.isdigit() and found.isascii():  # as in plain_decimal
+                total += Decimal(found)
+                continue
         total += found if type(found) is Decimal else number(found, "sum")
     return total
 

@@ -24,7 +24,7 @@ from flowrun.expressions.jinja_values import (
 from flowrun.expressions.parsed import Parsed
 from flowrun.expressions.reads import Path, read
 from flowrun.expressions.runtime import TEXT_MAX, check_there, is_missing, spell_path, too_long, within
-from flowrun.expressions.text import bounded_text, to_text
+from flowrun.expressions.text import bounded_text, number_text, to_text
 
 Kind = Literal["any", "text", "number", "decimal", "count", "boolean", "list", "null"]
 """What is certain of a value: number is int or Decimal and never a boolean, decimal is Decimal, count is an int that
@@ -118,6 +118,8 @@ class Operators:
             return value.text
         if value.known is not ...:
             return self.code.bind(to_text(value.known))
+        if value.kind in NUMERIC:
+            return f"{self.fn(number_text)}({value.text})"
         if value.kind != "any":
             return f"{self.fn(self.to_text)}({value.text})"
         local = self.local(value.text)
@@ -191,7 +193,7 @@ class Operators:
         value = read(self.code, root, path)
         if self.code.explain and name.name not in self.own:
             self.code.event("read", self.code.bind(spell_path(name.name, path)), value)
-        if self.code.known(root, path, "there") is None:
+        if self.code.known(root, path, "there") is None and not self.code.fact(value).said:
             check = f"{self.fn(check_there)}({root}, {path!r}, {self.code.bind(name.name)})"
             with self.code.block(f"if {value} is None:"):
                 self.code.line(check)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import (
     ROUND_CEILING,
     ROUND_FLOOR,
@@ -20,7 +19,6 @@ from decimal import (
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from flowrun.expressions.memo import Memo
 from flowrun.expressions.runtime import BadValue, Fuel, OverBudget, kind, show
 
 DIGITS_MAX: Final = 1000  # digits of one number; an amount has 15, an attack has millions
@@ -50,22 +48,13 @@ class exact_numbers:
         setcontext(self._outer)
 
 
-def _spell(text: str) -> Decimal | None:
-    whole, _, rest = text.partition(".")
-    if whole.isdigit() and rest.isdigit() and text.isascii():
-        return Decimal(text)  # as amounts are written; the pattern takes longer
-    return Decimal(text) if _PLAIN.fullmatch(text) else None
-
-
-spelled: Final[Callable[[str], Decimal | None]] = Memo(_spell).__getitem__
-"""The number that a text of at most 40 characters spells in plain digits, else None."""
-
-
 def plain_decimal(text: str) -> Decimal | None:
     """The number a text spells in plain digits (``-12.50``), else None. No exponent, no blanks, no thousands marks."""
     if len(text) <= 40:
-        return spelled(text)
-    if len(text) > DIGITS_MAX:
+        whole, _, rest = text.partition(".")
+        if whole.isdigit() and rest.isdigit() and text.isascii():
+            return Decimal(text)  # as amounts are written; the pattern takes longer
+    elif len(text) > DIGITS_MAX:
         if text.strip("+-.0123456789") == "":
             raise OverBudget(f"budget_exceeded: a number of more than {DIGITS_MAX} digits")
         return None
@@ -78,7 +67,7 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
     what: the operator or filter, for the message. Raises BadValue.
     """
     if type(value) is str:
-        found = spelled(value) if len(value) <= 40 else plain_decimal(value)
+        found = plain_decimal(value)
         if found is not None:
             return found
         help = "join text with ~" if what == "+" else "use `as: decimal` on the field, or compare with =="
@@ -231,9 +220,9 @@ def equal(a: Any, b: Any) -> bool:
     if type(a) is type(b):
         return bool(a == b)
     if type(b) is str and type(a) is Decimal:
-        return (spelled(b) if len(b) <= 40 else plain_decimal(b)) == a
+        return plain_decimal(b) == a
     if type(a) is str and (type(b) is int or type(b) is Decimal):
-        return (spelled(a) if len(a) <= 40 else plain_decimal(a)) == b
+        return plain_decimal(a) == b
     if isinstance(a, str) and is_number(b):
         a = plain_decimal(a)
     elif isinstance(b, str) and is_number(a):

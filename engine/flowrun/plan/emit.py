@@ -14,6 +14,7 @@ from typing import Any
 from flowrun.contract import Field
 from flowrun.errors import DataError
 from flowrun.expressions import emit_kind, parse
+from flowrun.expressions.code import Fact
 from flowrun.expressions.converters import as_text
 from flowrun.expressions.runtime import BadValue, kind
 from flowrun.expressions.to_contract import fitter
@@ -209,30 +210,31 @@ class ValueEmitter(Steps):
 
     def _first(self, origin: First, names: Names, path: Path) -> str:
         code, result = self.code, self.code.temp("first")
-        texts = []
+        facts: list[Fact] = []
         with code.block("while True:"):  # a block that break leaves
             for case in origin.cases:
                 if case.when is None:
-                    texts.append(self._case(case.value, names, path, result))
+                    facts.append(self._case(case.value, names, path, result))
                     break
                 held = self.expr(case.when, names)
                 self.event("condition", self.fn(case.when.text), held)
                 with code.block(f"if {held}:"):
-                    texts.append(self._case(case.value, names, path, result))
+                    facts.append(self._case(case.value, names, path, result))
                     code.line("break")
             code.line("break")
-        if all(texts):
-            code.learn(result, text=True, said=True)
+        if all(fact.text and fact.said for fact in facts):
+            lengths = [fact.most for fact in facts if fact.most is not None]
+            code.learn(result, text=True, said=True, most=max(lengths) if len(lengths) == len(facts) else None)
         return result
 
-    def _case(self, value: Value, names: Names, path: Path, result: str) -> bool:
-        """Lines that put the case's value into ``result``; whether that is surely text."""
+    def _case(self, value: Value, names: Names, path: Path, result: str) -> Fact:
+        """Lines that put the case's value into ``result``; what is certain of it."""
         with self.at(value.span, path):
             chosen = replace(value, optional=value.optional or value.default is None)
             local, sure = self.value(chosen, names, path, None, raw=True)
             fact = self.code.fact(local)
             self.code.line(f"{result} = {self._none_when_absent(local, sure)}")
-        return fact.text and fact.said
+        return fact
 
     # -- lists -----------------------------------------------------------------------------------------------------
 

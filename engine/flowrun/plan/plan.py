@@ -109,7 +109,7 @@ class Plan:
                 body, key, match = call(record, lookups, fuel, warnings)
             except Exception as error:
                 return self._failed(self._apply, error)
-            return Mapped(body, key, match, tuple(warnings))
+            return Mapped(body, key, match, tuple(warnings) if warnings else ())
 
         return mapped
 

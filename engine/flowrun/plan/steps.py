@@ -18,12 +18,12 @@ from flowrun.contract import Field
 from flowrun.diagnostics import Span
 from flowrun.expressions import Code, emit_kind, parse
 from flowrun.expressions.converters import CONVERTERS, as_text, converter, text_of
-from flowrun.expressions.memo import Memo
 from flowrun.expressions.runtime import BadValue, show
 from flowrun.expressions.to_contract import canonical, fitter
 from flowrun.flow.model import ConverterCall, Expr, First, Lookup, OnMiss, Value
 from flowrun.flow.tables import normal
 from flowrun.lookups import MISS
+from flowrun.plan.memo import Memo
 
 ABSENT: Final[Any] = type("Absent", (), {"__repr__": lambda self: "ABSENT", "__slots__": ()})()
 Names = Mapping[str, str]
@@ -75,16 +75,14 @@ def is_blank(value: Any) -> bool:
 
 
 def needed_text(value: Any, what: str, word: str | None) -> str:
-    """What is no text, as the text that the converter ``word`` (None: a key, a field) works on."""
+    """``some_text`` of what must be there."""
     if value is None:
         no_value(what)
-    return as_text(value) if word is None else text_of(value, word)
+    return some_text(value, word)
 
 
-def possible_text(value: Any, word: str | None) -> str:
-    """The same, with blank text for null."""
-    if value is None:
-        return ""
+def some_text(value: Any, word: str | None) -> str:
+    """What is no text, as the text that the converter ``word`` (None: a key, a field) works on."""
     return as_text(value) if word is None else text_of(value, word)
 
 
@@ -150,6 +148,7 @@ class Steps:
         word = self._text_first(value, v, contract, raw)
         if word is not None:
             v = self._made_text(v, word, f"{self.fn(needed_text, 'needed')}({v}, {self.fn(said(value))}, {word[0]!r})")
+        value, v = self._bared(value, v)
         self._unless_said(value, v, missing)
         if value.lookup is not None:
             v = self._lookup(self.lookups[value.lookup], v, names, path)
@@ -173,7 +172,8 @@ class Steps:
             return result, sure
         word = self._text_first(value, v, contract, raw)
         if word is not None:
-            v = self._made_text(v, word, f"{self.fn(possible_text, 'possible')}({v}, {word[0]!r})")
+            v = self._made_text(v, word, f"'' if {v} is None else {self.fn(some_text, 'some')}({v}, {word[0]!r})")
+        value, v = self._bared(value, v)
         test = self._no_value(value, v)
         result = code.temp("r")
         with code.aside() as lines:
@@ -291,7 +291,8 @@ class Steps:
         if value.keep_blank:
             return f"{v} is None"
         if fact.text:
-            return f"not {v} or {v}.isspace()"
+            bare = self.code.known(v, (), "bare") is not None
+            return f"not {v}" if bare else f"not {v} or {v}.isspace()"
         return f"((not {v} or {v}.isspace()) if type({v}) is str else {v} is None)"
 
     def _unless_said(self, value: Value, v: str, missing: str) -> None:
@@ -301,6 +302,18 @@ class Steps:
                 self.code.line(missing)
         if not value.keep_blank:
             self.code.learn(v, said=True)
+
+    def _bared(self, value: Value, v: str) -> tuple[Value, str]:
+        """Text that is trimmed first is blank when nothing is left of it."""
+        code, calls = self.code, value.converters
+        if code.explain or value.keep_blank or value.lookup is not None or not code.fact(v).text:
+            return value, v
+        if not calls or calls[0].name != "trim":
+            return value, v
+        bare = self._quick(calls[0], v, "")
+        code.learn(bare, text=True, said=code.fact(v).said)
+        code.remember(bare, (), bare, "bare")
+        return replace(value, converters=calls[1:]), bare
 
     # -- short cuts ----------------------------------------------------------------------------------------------------
 
@@ -424,6 +437,16 @@ class Steps:
         name, most = call.name, self.code.fact(v).most
         if name == "text":
             return v
+        form = " ".join(("as", name, *call.args))
+        known = self.code.known(v, (), form)
+        if known is not None:
+            return known
+        result = self._new_text(call, v, most, slow)
+        self.code.remember(v, (), result, form)
+        return result
+
+    def _new_text(self, call: ConverterCall, v: str, most: int | None, slow: str) -> str:
+        name = call.name
         if name in ("trim", "upper", "lower"):
             result = self.local(f"{v}.{'strip' if name == 'trim' else name}()")
             if name == "trim" and most is not None:
@@ -478,10 +501,11 @@ class Steps:
         if len(lookup.key_columns) <= 1 and not code.fact(v).text:
             key = self.local(f"{v} if type({v}) is str else {self.fn(as_text, 'as_text')}({v})", "key")
         found = code.temp("found")
-        certain = False
+        certain, most = False, 0
         if lookup.kind in ("table", "file"):
             rows: dict[Any, str | None] = {k[0] if len(k) == 1 else k: row for k, row in lookup.rows.items()}
             certain = all(type(row) is str and row.strip() for row in rows.values())
+            most = max((len(row) for row in rows.values() if row is not None), default=0) if certain else 0
             if lookup.trim or lookup.ignore_case:
                 if len(lookup.key_columns) <= 1:
                     key = self.local(f"{key}{'.strip()' * lookup.trim}{'.casefold()' * lookup.ignore_case}", "key")
@@ -495,20 +519,21 @@ class Steps:
                 code.line(f"{found} = look.get({name}, {key})")
         self.event("looked_up", self.fn(lookup, "lookup"), key, found)
         with code.block(f"if {found} is {miss}:"):
-            certain = self._miss(lookup, lookup.on_miss, key, found, names, path) and certain
-        if certain:
-            code.learn(found, text=True, said=True)
+            other = self._miss(lookup, lookup.on_miss, key, found, names, path)
+        if certain and other is not None:
+            code.learn(found, text=True, said=True, most=max(most, other) if other >= 0 else None)
         return found
 
-    def _miss(self, lookup: Lookup, on_miss: OnMiss, key: str, found: str, names: Names, path: Path) -> bool:
-        """Lines for a key without a row; whether what stands in for it is surely text."""
+    def _miss(self, lookup: Lookup, on_miss: OnMiss, key: str, found: str, names: Names, path: Path) -> int | None:
+        """Lines for a key without a row. Returns the length of the text that stands in for it at most (-1: not known);
+        None when it is not surely text."""
         code = self.code
         if on_miss.action == "error":
             code.line(f"{self.fn(no_row, 'no_row')}({code.bind(lookup.name)}, {key})")
-            return True
+            return 0
         if on_miss.action == "skip":
             code.line(f"raise {self.fn(SkipRecord, 'skip')}({code.bind(lookup.name)})")
-            return True
+            return 0
         if on_miss.warn:
             code.line(f"warnings.append({self.fn(_warned, 'warned')}({code.bind(lookup.name)}, {key}))")
         assert on_miss.use is not None
@@ -516,7 +541,9 @@ class Steps:
         code.line(f"{found} = {local}")
         self.event("default", found, code.bind("on_miss.use of " + lookup.name))
         fact = code.fact(local)
-        return fact.text and fact.said
+        if not (fact.text and fact.said):
+            return None
+        return -1 if fact.most is None else fact.most
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
