@@ -134,7 +134,7 @@ class Operators:
             for kind in ("count", "number"):
                 known = self.code.known(path[0], path[1], kind)
                 if known is not None:
-                    return Value(known, kind)  # type: ignore[arg-type]
+                    return Value(known, kind)
         value = self.held(self.expr(node))
         if value.kind in NUMERIC:
             return value

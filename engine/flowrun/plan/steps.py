@@ -410,9 +410,7 @@ class Steps:
 
     # -- converters ----------------------------------------------------------------------------------------------------
 
-    def _convert(
-        self, value: Value, place: int, v: str, contract: Field | None, raw: bool, missing: str | None
-    ) -> str:
+    def _convert(self, value: Value, place: int, v: str, contract: Field | None, raw: bool, missing: str | None) -> str:
         """One converter. missing: the line to run when nothing is left; without it None is left."""
         code = self.code
         call = value.converters[place]
