@@ -65,11 +65,10 @@ def _map_range(
     """Map the lines that begin in bytes [start, end) of the file. Line numbers count from the range's first line."""
     project, _, checked, plan = open_flow(flow, env)
     snapshot = xref_snapshot(project, checked, env, xref)
-    apply = plan.apply
     encode = msgspec.json.Encoder(decimal_format="number").encode
     problems = Problems()
     pending: list[bytes] = []
-    with path.open("rb") as source:
+    with path.open("rb") as source, plan.applying(snapshot) as apply:
         for number, line in enumerate(_lines(source, start, end), 1):
             problems.lines = number
             try:
@@ -83,7 +82,7 @@ def _map_range(
                 problems.failed += 1
                 problems.append(f"line {number}: a record is an object {{…}}")
                 continue
-            outcome = apply(record, snapshot)
+            outcome = apply(record)
             if type(outcome) is Mapped:
                 pending.append(encode(outcome.body))
                 for warning in outcome.warnings:
