@@ -54,7 +54,13 @@ _texts = st.text(max_size=5) | st.text(st.sampled_from(_alphabet), max_size=7)
 _numbers = st.integers(-20, 20) | st.decimals(
     allow_nan=False, allow_infinity=False, min_value=-9999, max_value=9999, places=3
 )
-VALUES = st.sampled_from(ODD) | _texts | _numbers | st.lists(_texts, max_size=2) | st.dictionaries(st.just("a"), _texts, max_size=1)
+VALUES = (
+    st.sampled_from(ODD)
+    | _texts
+    | _numbers
+    | st.lists(_texts, max_size=2)
+    | st.dictionaries(st.just("a"), _texts, max_size=1)
+)
 
 _PLANS: dict[tuple[int, bool], Plan] = {}
 

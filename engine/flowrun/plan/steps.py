@@ -465,7 +465,7 @@ class Steps:
     def _cut(
         self, value: Value, place: int, v: str, slow: str, contract: Field | None, raw: bool, missing: str | None
     ) -> str:
-        """Truncate: what is short enough is left alone; what was cut may be blank, or long in another way of counting."""
+        """Truncate: what is short enough is left alone; what was cut may be blank, or long as the target counts."""
         code = self.code
         count = int(value.converters[place].args[0])
         known = code.fact(v)
