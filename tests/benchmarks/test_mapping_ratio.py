@@ -37,6 +37,7 @@ import pytest
 from flowrun.cli.main import cli
 from flowrun.cli.project import open_flow
 from flowrun.contract import Shape
+from flowrun.lookups import Snapshot
 from flowrun.plan import Plan
 
 pytestmark = pytest.mark.benchmark

@@ -37,6 +37,7 @@ ENDS = ["", ", optional: true", ", default: d", ", default: ' '", ", null: send"
 TABLES = """lookups:
   c: { table: { a: "1", "1": a, Y: " ", "12.50": "2024-01-02", b: "" }, on_miss: error }
   u: { table: { a: "1", "1": "12" }, on_miss: { use: "7.25", warn: true } }
+  w: { table: { a: "1", "12": "22" }, on_miss: error }
   k: { table: { a: "abcdef", "12": Y }, on_miss: { use: null }, ignore_case: true, trim: true }
 """
 FIELDS = [None, Field("f", "text"), Field("f", "text", max_length=2), Field("f", "text", max_length=3, enum=("a", "ABC")),
@@ -131,7 +132,24 @@ def test_every_converter_and_ending_with_odd_values(tmp_path_factory: pytest.Tem
             for value in ODD:
                 agree(plan, {"id": "1", "a": value, "b": "b"}, known)
                 mapped += isinstance(plan.apply({"id": "1", "a": value, "b": "b"}, known), Mapped)
-    assert mapped > len(flow.map.fields) * len(ODD) / 2
+    assert mapped > len(flow.map.fields) * len(ODD) / 4
+
+
+PAIRED = ["{ from: r.a, as: text, optional: true }", "{ from: r.a, as: upper, default: d }", "{ from: r.a, lookup: u }",
+          "{ from: r.a, lookup: w, as: alpha 4 }", "{ from: r.a, lookup: u, as: [trim, pad 3], optional: true }", "r.a",
+          "{ from: r.a, as: [trim, truncate 3], optional: true }"]  # fmt: skip
+
+
+@pytest.mark.parametrize("contract", FIELDS[:3])
+def test_what_one_field_learnt_another_may_use(tmp_path: Path, contract: Field | None) -> None:
+    known = Snapshot(closed=True)
+    for first in PAIRED:
+        for second in PAIRED:
+            flow = plan_of(tmp_path, f"a: {first}\nb: {second}", TABLES).flow
+            fields = tuple(replace(field, contract=contract) for field in flow.map.fields)
+            plan = compile_plan(replace(flow, map=replace(flow.map, fields=fields)), {})
+            for value in ODD:
+                agree(plan, {"id": "1", "a": value}, known)
 
 
 @settings(max_examples=600, deadline=None)
@@ -163,10 +181,10 @@ l:
     n: { calc: n * 10, as: pad 6 }
     a: { from: i.a, as: decimal 1 half_up, default: 0 }
     b: { from: r.b, as: [trim, upper], optional: true }
-    x: { from: x, lookup: c, as: text, optional: true }
+    x: { from: i.b, lookup: c, as: text, optional: true }
 s: { calc: r.l | sum('a'), as: decimal 2 half_up, when: r.l is not missing }
 o: { from: r.c, lookup: ref, as: alpha 4, optional: true }
-h: env.home""".replace("x: { from: x, lookup: c, as: text, optional: true }", "x: { from: i.b, lookup: c, as: text, optional: true }")  # fmt: skip
+h: env.home"""
 MIXED_HEAD = (
     "rules: { big: r.n > 5 }\nvars: { x: { from: r.a, as: text, default: { from: r.b, as: text } }, y: { calc: r.n * 2 } }\n"
     + TABLES

@@ -31,7 +31,9 @@ from flowrun.flow.model import (
     Origin,
     Value,
 )
-from flowrun.plan.steps import ABSENT, Names, Path, Steps
+from flowrun.plan.called import ABSENT
+from flowrun.plan.lines import Names, Path
+from flowrun.plan.steps import Steps
 
 _BRACES = re.compile(
     r"\{%.*%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL

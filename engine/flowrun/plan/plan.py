@@ -17,10 +17,11 @@ from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
 from flowrun.flow.model import Expr, Flow, Value
 from flowrun.flow.needs import exprs_of_map, needs_of_expr, needs_of_value
 from flowrun.lookups import Snapshot, Wanted_
+from flowrun.plan.called import SkipRecord
 from flowrun.plan.emit import ValueEmitter
 from flowrun.plan.explain import Event, Explanation
+from flowrun.plan.lines import Path
 from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
-from flowrun.plan.steps import Path, SkipRecord
 
 _NOTHING = Snapshot(closed=True)
 
