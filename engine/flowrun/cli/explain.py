@@ -11,7 +11,7 @@ import click
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.project import open_flow
-from flowrun.cli.records import read_records, xref_snapshot
+from flowrun.cli.records import read_records, given_xrefs
 from flowrun.errors import ProjectError
 from flowrun.plan import Identity, Mapped
 from flowrun.testing.flow_tests import describe, shown
@@ -42,7 +42,7 @@ def command(
             break
     else:
         raise ProjectError(f"no record of {input_} has the key '{key}'")
-    explanation = plan.explain(record, xref_snapshot(project, checked, env, xref))
+    explanation = plan.explain(record, given_xrefs(checked, xref))
     found = list(explanation.of(path)) if path else list(explanation.fields)
     if not found and path:
         raise ProjectError(f"the flow builds no field '{path}' for this record")
