@@ -173,7 +173,8 @@ def test_an_output_is_replaced_whole_with_its_rights_and_through_its_link(root: 
 def test_stopped_in_the_middle_nothing_half_stands_under_the_name(
     root: Path, number: signal.Signals, workers: str
 ) -> None:
-    write(root / "in.jsonl", 400_000)
+    text = write(root / "in.jsonl", 20_000).read_text()
+    (root / "in.jsonl").write_text(text * 150)  # ten seconds of work for each of two
     (root / "out.jsonl").write_text("what was there\n")
     process = subprocess.Popen(
         command("--input", "in.jsonl", "--output", "out.jsonl", "--workers", workers),
@@ -185,25 +186,18 @@ def test_stopped_in_the_middle_nothing_half_stands_under_the_name(
     until = time.monotonic() + 20
     while time.monotonic() < until and not any(p.stat().st_size for p in root.glob(".*.part")):
         time.sleep(0.01)
-    children = _children(process.pid)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == int(workers) - 1
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=3)  # until the last worker has closed it, too
     assert (root / "out.jsonl").read_text() == "what was there\n"
     if number == signal.SIGINT:
         assert (process.returncode, said) == (130, "\nStopped.\n")
         assert not list(root.glob(".*.part"))
-    until = time.monotonic() + 10
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < until, "a worker goes on for nobody"
-        time.sleep(0.05)
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert not any(Path(f"/proc/{child}").exists() for child in children), "a worker goes on for nobody"
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])

@@ -92,7 +92,9 @@ def main(argv: list[str] | None = None) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK
     except OSError as error:  # a full disk, a folder that may not be written
-        click.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error.strerror}", err=True)
+        click.echo(
+            f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error.strerror}", err=True
+        )
         code = EXIT_OUTSIDE
     sys.exit(code if isinstance(code, int) else EXIT_OK)
 

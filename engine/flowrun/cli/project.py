@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flowrun.connector import Registry, discover
@@ -50,6 +53,22 @@ def project_store(env: str | None) -> tuple[Project, Store]:
     if not path.exists():
         raise ProjectError(f"there is no store at {path} yet", help="flowrun run FLOW")
     return project, open_store(path, now=system_clock)
+
+
+@contextmanager
+def asked_store(project: Project, environment: Environment) -> Iterator[Store]:
+    """The environment's store, to look things up in; where there is none yet, an empty one that vanishes, so that a
+    command which only asks leaves no file behind."""
+    from flowrun.store import open_store
+    from flowrun.values import system_clock
+
+    path = store_path(project, environment)
+    with TemporaryDirectory(prefix="flowrun-") as nowhere:
+        store = open_store(path if path.exists() else Path(nowhere) / "empty.db", now=system_clock)
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 def who() -> str:

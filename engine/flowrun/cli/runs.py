@@ -34,7 +34,7 @@ def command(run: int | None, flow: str | None, env: str | None, limit: int) -> i
             raise ProjectError(f"run {run} took in no records", help="flowrun runs")
         for row in rows:
             words = row.error_message or row.reason or ""
-            click.echo(f"{row.state:<10}  {row.flow}  {row.key}" + (f"  {words}" if words else ""))
+            click.echo(f"{row.seq:>5}  {row.state:<10}  {row.flow}  {row.key}" + (f"  {words}" if words else ""))
     finally:
         store.close()
     return EXIT_OK

@@ -68,23 +68,34 @@ _MOST_RECORDED = 20  # tests that one --record adds; more belong into a file of 
 
 
 def _record(run: int, env: str | None) -> int:
+    from flowrun.cli.outfile import whole_file
     from flowrun.cli.project import open_flow, project_store
-    from flowrun.testing.recording import append_test, recorded
+    from flowrun.testing.recording import append_test, recorded, title_of
 
     project, store = project_store(env)
     try:
-        rows = store.records(run=run, limit=_MOST_RECORDED)
+        rows = store.records(run=run, limit=_MOST_RECORDED + 1)
         if not rows:
             raise ProjectError(f"run {run} took in no records", help="flowrun runs")
         _, _, flow, plan = open_flow(rows[0].flow, "test" if "test" in project.environments else None)
+        there = {test.name for test in flow.tests}
+        new = [row for row in rows[:_MOST_RECORDED] if title_of(row) not in there]
         path = project.root / flow.file
-        text = path.read_text(encoding="utf-8")
-        for row in rows:
+        with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are
+            text = file.read()
+        for row in new:
             text = append_test(text, flow.file, recorded(flow, plan, row, store))
     finally:
         store.close()
-    path.write_text(text, encoding="utf-8")
-    click.echo(f"added {len(rows)} tests to {flow.file}; read them, they say what the flow does now, right or wrong")
+    if not new:
+        click.echo(f"every record of run {run} is a test already")
+        return EXIT_OK
+    with whole_file(path) as out:
+        out.write(text.encode())
+    tests = f"{len(new)} test{'s' * (len(new) != 1)}"
+    click.echo(f"added {tests} to {flow.file}; read them, they say what the flow does now, right or wrong")
+    if len(rows) > _MOST_RECORDED:
+        click.echo(f"the run took in more; only its first {_MOST_RECORDED} records were taken")
     return EXIT_OK
 
 
