@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Node, Scalar, Seq, parse
 from flowrun.errors import ProjectError
@@ -22,16 +24,14 @@ FILE = "flowrun.yaml"
 LANGUAGE_VERSION = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvRef:
+class EnvRef(Struct, frozen=True):
     """``{ env: NAME }``: a variable of the operating system, read when the connection is opened."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(Struct, frozen=True):
     """``{ secret: NAME }``: see ``Project.resolve`` for where it is looked for."""
 
     name: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from flowrun.contract import Field
 from flowrun.diagnostics import Span

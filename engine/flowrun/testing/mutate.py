@@ -4,9 +4,12 @@ table row changed, one at a time, and the flow's tests run again."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from flowrun.diagnostics import Span
 from flowrun.flow.model import Case, ConverterCall, Expr, Flow, Literal_, Requirement, Rule, Value
@@ -60,18 +63,14 @@ def _changes(node: Any) -> Iterator[tuple[Span, str, Any]]:
             for span, change, new in _changes(inner):
                 yield span, change, (*node[:index], new, *node[index + 1 :])
         return
-    if not is_dataclass(node) or isinstance(node, type):
-        return
-    if isinstance(node, Expr):
+    if not isinstance(node, Struct) or isinstance(node, Expr):
         return
     yield from _own(node)
-    for one in fields(node):
-        inner = getattr(node, one.name)
-        if isinstance(inner, tuple) or (is_dataclass(inner) and not isinstance(inner, Span)):
-            if one.name in ("contract", "shape", "trigger"):
-                continue
+    for name in node.__struct_fields__:
+        inner = getattr(node, name)
+        if name not in ("contract", "shape", "trigger") and not isinstance(inner, Span):
             for span, change, new in _changes(inner):
-                yield span, change, replace(node, **{one.name: new})
+                yield span, change, replace(node, **{name: new})
 
 
 def _own(node: Any) -> Iterator[tuple[Span, str, Any]]:
