@@ -96,8 +96,12 @@ class Project:
     def connection(self, name: str, environment: Environment | None = None) -> ConnectionSpec:
         """The connection, with what the environment sets differently."""
         if name not in self.connections:
+            guess = near(name, self.connections)
             known = ", ".join(self.connections) or "none"
-            raise ProjectError(f"no connection is named '{name}'", help=f"{FILE} has: {known}")
+            raise ProjectError(
+                f"no connection is named '{name}'",
+                help=f"did you mean '{guess}'?" if guess else f"{FILE} has: {known}",
+            )
         spec = self.connections[name]
         changed = environment.connections.get(name) if environment else None
         if not changed:

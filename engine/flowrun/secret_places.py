@@ -38,7 +38,7 @@ def _full(text: str, name: str, place: str) -> Secret:
 
 
 def _of_file(path: Path, name: str, root: Path) -> str:
-    """A file in the project is its owner's alone; one that is mounted from elsewhere others may read, as in containers."""
+    """A file in the project is its owner's alone; one mounted from elsewhere others may read, as containers do it."""
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8-sig")

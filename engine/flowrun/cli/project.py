@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flowrun.connector import Registry, discover
 from flowrun.errors import ProjectError
-from flowrun.flow import load_flow
+from flowrun.flow import load_flow, named_flow
 from flowrun.flow.model import Flow
 from flowrun.plan import Plan, compile_plan
 from flowrun.project import Environment, Project, load_project
@@ -69,6 +69,12 @@ def asked_store(project: Project, environment: Environment) -> Iterator[Store]:
             yield store
         finally:
             store.close()
+
+
+def known_flow(project: Project, store: Store, name: str | None) -> None:
+    """Raises ProjectError for a name that neither the project nor the store has; a flow that is gone leaves records."""
+    if name is not None and not store.records(flow=name, limit=1):
+        named_flow(project.root, name)
 
 
 def who() -> str:

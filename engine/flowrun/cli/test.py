@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 import click
 
 from flowrun.cli.explaining import lines
+from flowrun.cli.junit import Case, junit
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_diagnostics
 from flowrun.connector import discover
@@ -34,6 +34,10 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
 
     PATHS are flow files or folders; without any, all flows of the project. The values are those of environment `test`.
     """
+    if mutate and form != "text":
+        raise click.UsageError("--mutate is told in words: leave out --format")
+    if env is not None and run is None:
+        raise click.UsageError("--env goes with --record; the values of tests are those of environment 'test'")
     if run is not None:
         return _record(run, env)
     project = load_project(paths[0] if paths and paths[0].exists() else Path.cwd())
@@ -51,7 +55,9 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
     else:
         _print(results)
     failed = any(not r.passed for r in results)
-    if mutate and not failed:
+    if mutate and failed:
+        click.echo("nothing was changed: a flow whose tests fail has to be mended first", err=True)
+    elif mutate:
         from flowrun.testing.mutate import survivors
 
         left = 0
@@ -127,13 +133,8 @@ def _as_json(result: TestResult) -> dict[str, object]:
 
 
 def _junit(results: list[TestResult]) -> str:
-    failed = sum(not r.passed for r in results)
-    out = ['<?xml version="1.0" encoding="UTF-8"?>']
-    out.append(f'<testsuite name="flowrun test" tests="{len(results)}" failures="{failed}">')
+    cases = []
     for r in results:
-        out.append(f"  <testcase classname={quoteattr(r.flow.name)} name={quoteattr(r.test.name)}>")
-        if not r.passed:
-            words = "\n".join(f"{d.path or 'the record'}: expected {d.expected}, got {d.actual}" for d in r.differences)
-            out.append(f"    <failure message={quoteattr(words.splitlines()[0])}>{escape(words)}</failure>")
-        out.append("  </testcase>")
-    return "\n".join([*out, "</testsuite>"])
+        words = [f"{d.path or 'the record'}: expected {d.expected}, got {d.actual}" for d in r.differences]
+        cases.append(Case(r.flow.name, r.test.name, [("", words[0], "\n".join(words))] if words else []))
+    return junit("flowrun test", cases)
