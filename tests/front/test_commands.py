@@ -374,6 +374,22 @@ def test_mutate_names_what_no_test_notices_and_where(shell: Shell) -> None:
     assert shell("test", str(file), "--mutate", "--strict")[0] == 1
 
 
+def test_in_the_shipped_flows_only_changes_without_an_effect_go_unnoticed(shell: Shell) -> None:
+    """A converter that the contract repeats, and a key of a composite look-up that has no row either way."""
+    _, out, _ = shell("test", "--mutate")
+    left = re.findall(r"^\S+: (.*): no test notices$", out, re.MULTILINE)
+    assert set(left) <= {"without: integer", "without: text", "without: decimal 2 half_up", "'none' → 'nonX'"}
+
+
+def test_a_table_that_no_test_looks_into_is_named(shell: Shell) -> None:
+    file = shell.root / "flows/xcart-s4hana/stock-to-xcart.yaml"
+    text = file.read_text()
+    start = text.index("  - name: the table of the project")
+    file.write_text(text[:start] + text[text.index("  - name:", start + 10) :])
+    _, out, _ = shell("test", str(file), "--mutate")
+    assert re.search(r":23:\d+: lookup safety_stock: other rows in lookups/safety_stock.csv: no test notices", out)
+
+
 def test_mutate_waits_for_tests_that_pass(shell: Shell) -> None:
     file = shell.root / "flows/xcart-s4hana/orders-to-s4.yaml"
     file.write_text(file.read_text().replace("value: ZEXB }", "value: ZEXX }"))

@@ -36,16 +36,15 @@ def mutants(flow: Flow) -> Iterator[tuple[Span, str, Flow]]:
         for span, change, part in _changes(getattr(flow, box)):
             yield span, change, replace(flow, **{box: part})
     for name, lookup in flow.lookups.items():
-        for key, row in lookup.rows.items():
-            if lookup.kind != "table":
-                continue  # a file's rows are data of the business, tested by their users
-            changed = replace(lookup, rows={**lookup.rows, key: f"{row}~"})
-            spelt = ", ".join(key)
-            yield (
-                lookup.row_spans[key],
-                f"lookup {name}: another row for {spelt}",
-                replace(flow, lookups={**flow.lookups, name: changed}),
+        if lookup.kind == "file":  # its rows are data of the business: whether any of them is looked at is asked
+            rows = {key: f"{row}~" for key, row in lookup.rows.items()}
+            changed = replace(flow, lookups={**flow.lookups, name: replace(lookup, rows=rows)})
+            yield lookup.span, f"lookup {name}: other rows in {lookup.file}", changed
+        for key, row in lookup.rows.items() if lookup.kind == "table" else ():
+            changed = replace(
+                flow, lookups={**flow.lookups, name: replace(lookup, rows={**lookup.rows, key: f"{row}~"})}
             )
+            yield lookup.row_spans[key], f"lookup {name}: another row for {', '.join(key)}", changed
         if lookup.on_miss.use is not None:
             for span, change, use in _changes(lookup.on_miss.use):
                 on_miss = replace(lookup.on_miss, use=use)
