@@ -327,6 +327,22 @@ def test_map_shows_its_progress_on_a_terminal(shell: Shell) -> None:
     assert "%" not in call(shell.root, *words).stderr.replace("note:", "")
 
 
+def test_rows_of_a_grouped_flow_are_mapped_by_the_group(shell: Shell) -> None:
+    row = {"Material": "AB-1", "Plant": "1710", "MatlWrhsStkQtyInMatlBaseUnit": "3"}
+    (shell.root / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (shell.root / "groups.jsonl").write_text(json.dumps({"key": "AB-1", "rows": [row]}) + "\n")
+    (shell.root / "x.yaml").write_text('products: { AB-1: "9" }\n')
+    refused = call(shell.root, "map", "s4-stock-to-xcart", "--input", "rows.jsonl", "--xref", "x.yaml")
+    assert refused.returncode == 1
+    assert refused.stderr.endswith('note: this flow groups rows, so a line is a whole group: {"key": …, "rows": […]}\n')
+    mapped = call(shell.root, "map", "s4-stock-to-xcart", "--input", "groups.jsonl", "--xref", "x.yaml")
+    assert (mapped.returncode, json.loads(mapped.stdout)["quantity"]) == (0, 1)
+    explained = shell(
+        "explain", "s4-stock-to-xcart", "--input", "rows.jsonl", "--xref", "x.yaml", "--field", "quantity"
+    )
+    assert explained[1].startswith("quantity = 1")
+
+
 def test_a_pipe_that_closes_is_quiet(shell: Shell) -> None:
     script = f"{sys.executable} -m flowrun why | head -n 1"
     done = subprocess.run(["bash", "-c", script], cwd=shell.root, capture_output=True, text=True, timeout=60)

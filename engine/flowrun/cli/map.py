@@ -59,6 +59,8 @@ def command(flow: str, input_: Path, output: Path | None, env: str | None, xref:
     asked = any(lookup.kind == "xref" for lookup in checked.lookups.values())
     if tally.failed and asked and xref is None:
         click.echo("note: cross-references are empty without --xref FILE", err=True)
+    if tally.failed and checked.source.group_by is not None:
+        click.echo('note: this flow groups rows, so a line is a whole group: {"key": …, "rows": […]}', err=True)
     return EXIT_FINDINGS if tally.failed else EXIT_OK
 
 

@@ -38,11 +38,11 @@ def command(connector: str, port: int, spec: str) -> None:
             base_url = stack.enter_context(simulator.running(port))
         except OSError as error:
             raise ProjectError(f"port {port}: {error.strerror}", help="choose another --port, or 0 for any") from None
-        click.echo(f"simulated {connector} at {base_url}")
-        click.echo("connection settings:")
-        for key, value in simulator.connection_settings().items():
-            click.echo(f"  {key}: {encode_json(_shown(value)).decode()}")
         try:
+            click.echo(f"simulated {connector} at {base_url}")
+            click.echo("connection settings:")
+            for key, value in simulator.connection_settings().items():
+                click.echo(f"  {key}: {encode_json(_shown(value)).decode()}")
             threading.Event().wait()
         except KeyboardInterrupt:
             click.echo("stopped")
