@@ -13,25 +13,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Node, Scalar, Seq, parse
 from flowrun.errors import ProjectError
+from flowrun.secret_places import find_secret
 from flowrun.values import Secret
 
 FILE = "flowrun.yaml"
 LANGUAGE_VERSION = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvRef:
+class EnvRef(Struct, frozen=True):
     """``{ env: NAME }``: a variable of the operating system, read when the connection is opened."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(Struct, frozen=True):
     """``{ secret: NAME }``: see ``Project.resolve`` for where it is looked for."""
 
     name: str
@@ -95,8 +96,12 @@ class Project:
     def connection(self, name: str, environment: Environment | None = None) -> ConnectionSpec:
         """The connection, with what the environment sets differently."""
         if name not in self.connections:
+            guess = near(name, self.connections)
             known = ", ".join(self.connections) or "none"
-            raise ProjectError(f"no connection is named '{name}'", help=f"{FILE} has: {known}")
+            raise ProjectError(
+                f"no connection is named '{name}'",
+                help=f"did you mean '{guess}'?" if guess else f"{FILE} has: {known}",
+            )
         spec = self.connections[name]
         changed = environment.connections.get(name) if environment else None
         if not changed:
@@ -106,9 +111,7 @@ class Project:
     def resolve(self, value: Any, environ: Mapping[str, str] | None = None) -> Any:
         """A setting with every reference inside it replaced by its value.
 
-        ``{ secret: NAME }`` is looked for as the variable FLOWRUN_SECRET_NAME, then NAME in capitals, then the file
-        NAME in the folder ``secrets:`` of flowrun.yaml, then the system's keyring (service ``flowrun``; extra
-        ``keyring``). Raises ProjectError that names the variable to set.
+        Where ``{ secret: NAME }`` is looked for: ``secret_places``. Raises ProjectError that names the variable to set.
         """
         environ = os.environ if environ is None else environ
         if isinstance(value, EnvRef):
@@ -124,31 +127,10 @@ class Project:
         return value
 
     def _secret(self, ref: SecretRef, environ: Mapping[str, str]) -> Secret:
-        variable = "FLOWRUN_SECRET_" + ref.name.upper().replace("-", "_")
-        for name in (variable, ref.name.upper().replace("-", "_")):
-            if name in environ:
-                return Secret(environ[name], ref.name)
-        if self.secrets_dir is not None:
-            path = self.root / self.secrets_dir / ref.name
-            if path.is_file():
-                return Secret(path.read_text(encoding="utf-8").rstrip("\r\n"), ref.name)
-        found = _from_keyring(ref.name)
-        if found is not None:
-            return Secret(found, ref.name)
-        where = f" or write it to {self.secrets_dir}/{ref.name}" if self.secrets_dir else ""
-        raise ProjectError(f"{ref.span}: the secret '{ref.name}' is not set", help=f"export {variable}=…{where}")
-
-
-def _from_keyring(name: str) -> str | None:
-    try:
-        import keyring
-    except ImportError:
-        return None
-    try:
-        found: str | None = keyring.get_password("flowrun", name)
-    except Exception:  # no keyring on this machine: a back end's own error types are not ours to know
-        return None
-    return found
+        try:
+            return find_secret(ref.name, environ, self.root, self.secrets_dir)
+        except ProjectError as error:
+            raise ProjectError(f"{ref.span}: {error.message}", help=error.help) from None
 
 
 def find_root(start: Path) -> Path | None:

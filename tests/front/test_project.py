@@ -46,6 +46,7 @@ def test_references_stay_references_until_resolved(root: Path) -> None:
 def test_where_a_secret_is_looked_for_in_order(root: Path) -> None:
     text = PROJECT.replace("project: shop-to-erp", "project: shop-to-erp\nsecrets: .secrets")
     write_project(root, {"flowrun.yaml": text, ".secrets/xcart_api_key": "from a file\n"})
+    (root / ".secrets/xcart_api_key").chmod(0o600)
     project = load_project(root)
     ref = project.connections["xcart"].settings["api_key"]
     assert project.resolve(ref, {}).reveal() == "from a file"

@@ -7,13 +7,13 @@ asked twice, so that the second answer comes from memory.
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 from hypothesis import strategies as st
 from test_plan import plan_of
 

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def _stamp(path: str) -> str:
     return f"{path} {about.st_size} {about.st_mtime_ns}"
 
 
-_SPAN = [one.name for one in fields(Span)]
+_SPAN = Span.__struct_fields__
 
 
 def _plain_span(span: Span) -> list[Any]:

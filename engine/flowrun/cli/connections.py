@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
-from flowrun.connector import Checks, PullsContract, discover
+from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE, EXIT_USAGE
+from flowrun.connector import Checks, Health, PullsContract, discover
 from flowrun.errors import ConnectorError, ProjectError
 from flowrun.logs import configure
 from flowrun.project import load_project
@@ -34,13 +34,18 @@ def list_() -> int:
 @click.argument("names", nargs=-1)
 @_ENV
 def check(names: tuple[str, ...], env: str | None) -> int:
-    """Do the credentials work, and is the system there?"""
+    """Do the credentials work, and is the system there?
+
+    Exit code 4 when a system does not answer or refuses, 2 when a setting is missing.
+    """
     from flowrun.connections import opened
 
     configure("auto", "warning")
     project = load_project(Path.cwd())
     environment = project.environment(env)
-    failed = False
+    for name in names:
+        project.connection(name, environment)  # a misspelt name is said before any system is asked
+    code = EXIT_OK
     for name in names or tuple(project.connections):
         try:
             with opened(project, environment, (name,), discover(), now=system_clock) as connections:
@@ -50,13 +55,15 @@ def check(names: tuple[str, ...], env: str | None) -> int:
                     continue
                 health = connector.check()
         except ProjectError as error:
-            failed = True
+            code = max(code, EXIT_USAGE)
             click.echo(f"{name}: {error.message}" + (f" ({error.help})" if error.help else ""))
             continue
-        failed = failed or not health.ok
+        except ConnectorError as error:
+            health = Health(False, error.message)
+        code = code if health.ok else EXIT_OUTSIDE
         mark = click.style("works", fg="green") if health.ok else click.style("FAILED", fg="red")
         click.echo(f"{name}: {mark}: {health.message}")
-    return EXIT_OUTSIDE if failed else EXIT_OK
+    return code
 
 
 @command.command(name="pull-contract")

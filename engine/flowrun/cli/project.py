@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flowrun.connector import Registry, discover
 from flowrun.errors import ProjectError
-from flowrun.flow import load_flow
+from flowrun.flow import load_flow, named_flow
 from flowrun.flow.model import Flow
 from flowrun.plan import Plan, compile_plan
 from flowrun.project import Environment, Project, load_project
@@ -50,6 +53,28 @@ def project_store(env: str | None) -> tuple[Project, Store]:
     if not path.exists():
         raise ProjectError(f"there is no store at {path} yet", help="flowrun run FLOW")
     return project, open_store(path, now=system_clock)
+
+
+@contextmanager
+def asked_store(project: Project, environment: Environment) -> Iterator[Store]:
+    """The environment's store, to look things up in; where there is none yet, an empty one that vanishes, so that a
+    command which only asks leaves no file behind."""
+    from flowrun.store import open_store
+    from flowrun.values import system_clock
+
+    path = store_path(project, environment)
+    with TemporaryDirectory(prefix="flowrun-") as nowhere:
+        store = open_store(path if path.exists() else Path(nowhere) / "empty.db", now=system_clock)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def known_flow(project: Project, store: Store, name: str | None) -> None:
+    """Raises ProjectError for a name that neither the project nor the store has; a flow that is gone leaves records."""
+    if name is not None and not store.records(flow=name, limit=1):
+        named_flow(project.root, name)
 
 
 def who() -> str:

@@ -22,13 +22,20 @@ def command(write: bool, of_project: bool) -> None:
     if not write:
         click.echo(_text(project_schema(discover()) if of_project else flow_schema()))
         return
-    folder = (find_root(Path.cwd()) or Path.cwd()) / ".flowrun"
-    folder.mkdir(exist_ok=True)
-    for name, schema in ((FLOW_FILE, flow_schema()), (PROJECT_FILE, project_schema(discover()))):
-        (folder / name).write_text(_text(schema) + "\n", encoding="utf-8")
-        click.echo(f"wrote .flowrun/{name}")
+    for name in write_schemas(find_root(Path.cwd()) or Path.cwd()):
+        click.echo(f"wrote {name}")
     click.echo(f"  {FILE}: # yaml-language-server: $schema=.flowrun/{PROJECT_FILE}")
     click.echo(f"  flows/x.yaml: # yaml-language-server: $schema=../.flowrun/{FLOW_FILE}")
+
+
+def write_schemas(root: Path) -> list[str]:
+    """Both schemas into .flowrun/ of a project; what was written."""
+    (root / ".flowrun").mkdir(exist_ok=True)
+    written = []
+    for name, schema in ((FLOW_FILE, flow_schema()), (PROJECT_FILE, project_schema(discover()))):
+        (root / ".flowrun" / name).write_text(_text(schema) + "\n", encoding="utf-8")
+        written.append(f".flowrun/{name}")
+    return written
 
 
 def _text(schema: dict[str, object]) -> str:

@@ -155,7 +155,7 @@ class _Run:
 def load_flow(name_or_path: str, project: Project, registry: Registry) -> Flow:
     """One flow by its name or its file, ready to compile. Raises InvalidFlow, or ProjectError when there is none."""
     path = Path(name_or_path)
-    candidates = [path] if path.is_file() else _named(project.root, name_or_path)
+    candidates = [path] if path.is_file() else named_flow(project.root, name_or_path)
     checked = check_project(project, registry, candidates)
     if checked.errors:
         raise InvalidFlow([d for d in checked.diagnostics if d.severity == "error"])
@@ -164,7 +164,8 @@ def load_flow(name_or_path: str, project: Project, registry: Registry) -> Flow:
     return checked.flows[0]
 
 
-def _named(root: Path, name: str) -> list[Path]:
+def named_flow(root: Path, name: str) -> list[Path]:
+    """The file of a flow. Raises ProjectError with the names there are."""
     names: list[str] = []
     for path in flow_files(root) if (root / "flows").is_dir() else []:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Fix, Span, near, surely

@@ -8,8 +8,9 @@ convert (numbers, dates) is remembered with its result, since prices repeat.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from flowrun.contract import Field
 from flowrun.expressions.converters import CONVERTERS, converter

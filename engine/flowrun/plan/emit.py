@@ -8,8 +8,9 @@ value on its way; here is where values come from, and how they make objects and 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from flowrun.contract import Field
 from flowrun.errors import DataError
