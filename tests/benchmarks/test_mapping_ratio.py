@@ -232,12 +232,33 @@ def written(path: Path, count: int) -> Path:
     return path
 
 
+def beside_each_other() -> float:
+    """How much two busy processes get of this machine, in times of what one gets: 2 when nobody else wants it."""
+
+    def busy() -> float:
+        begun = time.perf_counter()
+        sum(range(8_000_000))
+        return time.perf_counter() - begun
+
+    alone = min(busy() for _ in range(3))
+    begun = time.perf_counter()
+    child = os.fork()
+    if not child:
+        busy()
+        os._exit(0)
+    busy()
+    os.waitpid(child, 0)
+    return 2 * alone / (time.perf_counter() - begun)
+
+
 def test_two_workers(tmp_path: Path, xref: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one processor")
     source = written(tmp_path / "orders.jsonl", 200_000)
     times: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(5):
+    room = []
+    for _ in range(6):
+        room.append(beside_each_other())
         for workers in times:
             begun = time.perf_counter()
             out = tmp_path / f"out{workers}.jsonl"
@@ -246,7 +267,9 @@ def test_two_workers(tmp_path: Path, xref: Path) -> None:
             times[workers].append(time.perf_counter() - begun)
     assert (tmp_path / "out1.jsonl").read_bytes() == (tmp_path / "out2.jsonl").read_bytes()
     ratio = min(times[1]) / min(times[2])  # the least: wall time, and others may want the processors
-    print(f"\ntwo processes are {ratio:.2f}x one")
+    print(f"\ntwo processes are {ratio:.2f}x one; two busy loops {', '.join(f'{each:.2f}' for each in room)}")
+    if statistics.median(room) < 1.8:
+        pytest.skip(f"others want the processors: two busy loops get {statistics.median(room):.2f} times what one gets")
     assert ratio >= 1.6
 
 
