@@ -271,6 +271,14 @@ CODES: dict[str, Code] = {
     "FR170": Code(
         "groups under a cursor", "A group is built from its complete set of rows; this source cannot read them again."
     ),
+    "FR171": Code(
+        "an identity that changes, or an answer asked too late",
+        "A record's key, version and lane name it for good, so they rest on its own fields and the tables of the flow, "
+        "never on cross-references or other systems, whose answers change. What save: reads of an answer cannot ask "
+        "anybody else either.",
+        "key: { from: order.id, lookup: customers }",
+        "key: order.id",
+    ),
     "FR172": Code("not a cron line", "Five fields: minute hour day month weekday."),
     "FR173": Code("no such time zone", "Zones are IANA names such as Europe/Berlin."),
     "FR174": Code("an action the object does not have", "The connector says which actions an object takes."),

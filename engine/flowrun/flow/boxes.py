@@ -25,6 +25,7 @@ from flowrun.flow.model import (
 )
 from flowrun.flow.reading import Reader, Scope
 from flowrun.flow.rhs import ANY, Values
+from flowrun.flow.standing import check_one_value
 from flowrun.flow.systems import Systems
 
 
@@ -146,6 +147,9 @@ class BoxReader:
             shape=shape,
         )
         self._expand(parts.get("expand"), shape)
+        named = {"key": source.key, "version": source.version, "keep_order_by": source.keep_order_by}
+        for one in named.items():
+            check_one_value(self.values, one, scope)
         wrong = not connector or any(d.severity == "error" for d in r.found[before:])
         return None if wrong else source
 
@@ -347,6 +351,7 @@ class BoxReader:
             r.box(parts.get("idempotency"), words.IDEMPOTENCY, "idempotency") if "idempotency" in parts else {}
         )
         key = self.values.value(idempotency.get("key"), scope, "idempotency.key")
+        check_one_value(self.values, ("idempotency.key", key), scope)
         find = r.texts(idempotency.get("find_existing"), "find_existing")
         if action == "create" and "key" not in idempotency:
             r.say(
@@ -445,6 +450,8 @@ class BoxReader:
             source_id = self.values.value(parts.get("source_id"), scope, "source_id")
             target_id = self.values.value(parts.get("target_id"), scope, "target_id")
             xref = r.text(parts.get("xref"), "xref")
+            for one in (("source_id", source_id), ("target_id", target_id)):
+                check_one_value(self.values, one, scope)
             if source_id and target_id and xref:
                 found.append(Save(xref, source_id, target_id, item.span))
         return tuple(found)

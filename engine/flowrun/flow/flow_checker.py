@@ -16,12 +16,13 @@ from flowrun.flow.coverage import check_coverage
 from flowrun.flow.examples import TestReader
 from flowrun.flow.fitting import Fitter
 from flowrun.flow.ignores import unignored
-from flowrun.flow.model import Flow, Policy, Requirement, Rule, Var
-from flowrun.flow.needs import needs_of_expr, needs_of_value
+from flowrun.flow.model import Flow, Lookup, Policy, Requirement, Rule, Var
+from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Analyses, Reader, Scope
-from flowrun.flow.rhs import Fragment, Values
+from flowrun.flow.rhs import ANY, Fragment, Values
 from flowrun.flow.seen import check_codes
+from flowrun.flow.standing import check_identity
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import LookupReader, Tables, key_counts
 from flowrun.project import LANGUAGE_VERSION, Project
@@ -119,7 +120,7 @@ class FlowChecker:
         variables = self._vars(parts.get("vars"), values, scope)
         rules = self._rules(parts.get("rules"), scope)
         lookups = LookupReader(r, values, around.tables, around.systems).lookups(parts.get("lookups"), scope)
-        source = boxes.source(parts.get("source"), {k: v for k, v in scope.items() if k in base or k == "vars"}, shape)
+        source = boxes.source(parts.get("source"), scope, shape)
         require = self._require(parts.get("require"), scope)
         before = len(r.found)
         fields = values.map(parts.get("map"), scope, top=True) if "map" in parts else None
@@ -141,7 +142,9 @@ class FlowChecker:
         if mapped:
             check_coverage(r, parts, tests, values.partial, self.name_span)
             self._unused(parts, values)
-        self._cycles(variables, rules)
+        graph = self._graph(variables, rules, lookups)
+        self._cycles(graph)
+        check_identity(r, source, target, lookups, {name: needs for name, (needs, _) in graph.items()})
         if source is not None and fields is not None:
             check_codes(r, around.systems, source, fields, variables, lookups)
         if source is None or target is None or fields is None or self._errors():
@@ -218,7 +221,7 @@ class FlowChecker:
         for entry in r.entries(node, "'rules'"):
             name = r.name(entry.key, "a rule")
             when = r.expression(entry.value, "calc", scope, f"rule '{name}'")
-            if when is not None and name:
+            if when is not None and name and scope.get(name, ANY).type == "boolean":  # else its name is taken: said
                 found.append(Rule(name, when, entry.key.span))
         return tuple(found)
 
@@ -270,11 +273,21 @@ class FlowChecker:
                     message = f"{word} '{entry.key.text}' is never used"
                     r.say("FR189", message, entry.key, severity="lint", help="take it away, or use it")
 
-    def _cycles(self, variables: Iterable[Var], rules: Iterable[Rule]) -> None:
+    def _graph(
+        self, variables: Iterable[Var], rules: Iterable[Rule], lookups: Mapping[str, Lookup]
+    ) -> dict[str, tuple[set[str], Span]]:
+        """What each variable, rule and table needs, and where it stands."""
+        graph = {f"vars.{v.name}": (needs_of_value(v.value), v.span) for v in variables}
+        every = set(graph)
+        graph |= {rule.name: (needs_of_expr(rule.when), rule.span) for rule in rules}
+        for name, one in lookups.items():
+            use = one.on_miss.use
+            graph[f"lookups.{name}"] = (needs_of_lookup(one), use.span if use is not None else one.span)
+        return {name: (needs | every if "vars" in needs else needs, span) for name, (needs, span) in graph.items()}
+
+    def _cycles(self, spanned: Mapping[str, tuple[set[str], Span]]) -> None:
         """A value that needs itself."""
-        graph: dict[str, set[str]] = {f"vars.{v.name}": needs_of_value(v.value) for v in variables}
-        graph |= {rule.name: needs_of_expr(rule.when) for rule in rules}
-        spans = {f"vars.{v.name}": v.span for v in variables} | {rule.name: rule.span for rule in rules}
+        graph = {name: needs for name, (needs, _) in spanned.items()}
         done: set[str] = set()
         for first in graph:
             trail: list[str] = []
@@ -287,7 +300,7 @@ class FlowChecker:
                         done.add(trail.pop())
                 elif name in trail:
                     loop = " → ".join([*trail[trail.index(name) :], name])
-                    self.reader.say("FR186", f"'{name}' needs itself: {loop}", spans[name])
+                    self.reader.say("FR186", f"'{name}' needs itself: {loop}", spanned[name][1])
                 elif name in graph and name not in done:
                     trail.append(name)
                     stack.append(iter(sorted(graph[name])))

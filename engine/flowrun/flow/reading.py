@@ -24,6 +24,8 @@ Scope = Mapping[str, Field]
 _DURATION = re.compile(r"(\d{1,6})\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 _DID_YOU_MEAN = re.compile(r"did you mean '([^']+)'")
+GRAMMAR = frozenset("and or not in is if else true false none True False None".split())
+"""Words of expressions: nobody could read a name that is one of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -160,7 +162,7 @@ class Reader:
         return guess
 
     def is_name(self, text: str) -> bool:
-        return _NAME.fullmatch(text) is not None
+        return _NAME.fullmatch(text) is not None and text not in GRAMMAR
 
     def head(self, node: Node) -> Span:
         """The first line of a node: where a message about the whole of it points."""
@@ -205,6 +207,11 @@ class Reader:
         if text and node is not None and not _NAME.fullmatch(text):
             self.say(
                 "FR035", f"'{text}' cannot be a name", node, help="letters, digits and _, not starting with a digit"
+            )
+            return ""
+        if node is not None and text in GRAMMAR:
+            self.say(
+                "FR035", f"'{text}' cannot be a name: it is a word of expressions", node, help="choose another name"
             )
             return ""
         return text

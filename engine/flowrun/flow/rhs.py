@@ -28,14 +28,15 @@ from flowrun.flow.model import (
     Origin,
     Value,
 )
-from flowrun.flow.reading import Reader, Scope
-from flowrun.flow.words import CASE, ORIGINS, VALUE
+from flowrun.flow.reading import GRAMMAR, Reader, Scope
+from flowrun.flow.words import CASE, ORIGINS, RESERVED_NAMES, VALUE
 from flowrun.project import constant, unquoted
 
 if TYPE_CHECKING:
     from flowrun.document import Document
 
 _EACH = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s+in\s+(.+)", re.DOTALL)
+_PATH = re.compile(r"\w+(\.\w+)*")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 ANY = Field("")
 _EMPTY_MAP_HELP = "a nested object is written  NAME: { map: { … } }  or  NAME.FIELD: …"
@@ -98,7 +99,7 @@ class Values:
         origin = self._origin(node, parts, scope, what)
         lookup, lookup_span = self._lookup(parts.get("lookup"), origin)
         converters = self._converters(parts.get("as"))
-        default = self._default(parts["default"], scope) if "default" in parts else None
+        default = self.default(parts["default"], scope, "default") if "default" in parts else None
         blank = r.word(parts.get("blank"), "blank", ("keep",))
         null = r.word(parts.get("null"), "null", ("send",))
         when = r.expression(parts.get("when"), "calc", scope, "when") if box is VALUE else None
@@ -309,6 +310,10 @@ class Values:
             return None
         name = found.group(1)
         inner: dict[str, Field] = dict(scope)
+        if name in RESERVED_NAMES or name in GRAMMAR:
+            at = each.document.offset_span(each, found.start(1), len(name))
+            r.say("FR048", f"'{name}' has a meaning of its own", at, help="choose another name")
+            return None
         if name in scope:
             r.say(
                 "FR048",
@@ -326,7 +331,7 @@ class Values:
         inner[name] = (item.item or ANY) if item.type == "list" else ANY
         number = r.name(parts.get("number"), "number") or None
         if number:
-            if number in inner:
+            if number in inner or number in RESERVED_NAMES:
                 r.say("FR048", f"'{number}' is in scope already", parts["number"], help="choose another name")
             inner[number] = Field(number, "integer")
         where_scope = {k: v for k, v in inner.items() if k != number}
@@ -437,27 +442,26 @@ class Values:
             calls.append(ConverterCall(name, args, item.span))
         return tuple(calls)
 
-    def _default(self, node: Node, scope: Scope) -> Value | None:
-        """A constant, or a value written as a mapping."""
+    def default(self, node: Node, scope: Scope, what: str) -> Value | None:
+        """A constant, or a value written as a mapping. what: ``default`` or ``use``."""
         if isinstance(node, Map):
-            return self.value(node, scope, "default")
+            return self.value(node, scope, what)
         if not isinstance(node, Scalar):
-            self.reader.say("FR031", "'default' is a constant or { from: … }", node)
+            self.reader.say("FR031", f"'{what}' is a constant or {{ from: … }}", node)
             return None
         first = re.match(r"[A-Za-z_][A-Za-z0-9_]*", node.text) if node.plain else None
-        if first and first.group() in scope and node.text != "env":
+        if first and first.group() in scope:
             self.reader.say(
                 "FR132",
                 f"'{node.text}' would be sent as these very letters",
                 node,
-                help=f"to read it write default: {{ from: {node.text} }}; quote it if you mean the text",
-                fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}"),
+                help=f"to read it write {what}: {{ from: {node.text} }}; quote it if you mean the text",
+                fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}")
+                if _PATH.fullmatch(node.text)
+                else None,
             )
             return None
         return Value(Literal_(constant(node)), node.span)
-
-    def default(self, node: Node, scope: Scope) -> Value | None:
-        return self._default(node, scope)
 
     # -- maps ------------------------------------------------------------------------------------------------------
 

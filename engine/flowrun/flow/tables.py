@@ -273,7 +273,7 @@ class LookupReader:
         parts = r.box(node, ON_MISS, "on_miss")
         if "use" not in parts:
             return None
-        use: Value | None = self.values.default(parts["use"], scope)
+        use: Value | None = self.values.default(parts["use"], scope, "use")
         return OnMiss("use", use, r.boolean(parts.get("warn"), "warn")) if use else None
 
     def _inline(

@@ -153,14 +153,21 @@ class ValueEmitter:
         """Emit a value; returns (local, whether it always has a value). raw: no contract step (variables, keys):
         the value keeps its own type, and a missing optional one is None."""
         if value.when is not None:
-            result = self.local(self.fn(ABSENT, "absent"), "w")
+            result = self.local("None" if raw else self.fn(ABSENT, "absent"), "w")
             held = self.expr(value.when, names)
             self.trace(f"condition({self.fn(value.when.text)}, {held})")
             with self.code.block(f"if {held}:"):
-                local, _ = self._always(value, names, path, contract, raw)
+                local, _ = self._always_or_none(value, names, path, contract, raw)
                 self.code.line(f"{result} = {local}")
             return result, False
-        return self._always(value, names, path, contract, raw)
+        return self._always_or_none(value, names, path, contract, raw)
+
+    def _always_or_none(
+        self, value: Value, names: Names, path: Path, contract: Field | None, raw: bool
+    ) -> tuple[str, bool]:
+        """A variable or a key that a list or an object would leave out is None, as any other that is missing."""
+        local, sure = self._always(value, names, path, contract, raw)
+        return (self._none_when_absent(local), False) if raw and not sure else (local, sure)
 
     def _always(self, value: Value, names: Names, path: Path, contract: Field | None, raw: bool) -> tuple[str, bool]:
         origin = value.origin

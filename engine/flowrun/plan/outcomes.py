@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowrun.diagnostics import NOWHERE, Span
-from flowrun.lookups import Key
+from flowrun.lookups import Key, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Identity:
 
 @dataclass(slots=True)
 class Mapped:  # not frozen: one is made per record, and a frozen dataclass takes three times as long to make
-    """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run."""
+    """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run.
+    lookups: what the record was mapped with; ``Plan.saves`` wants it."""
 
     body: dict[str, Any]
     idempotency_key: str | None = None
     match: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lookups: Snapshot | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
