@@ -166,7 +166,8 @@ def _decimal(digits: str, rounding: str | None = None) -> Convert:
         if found is None:
             found = value if type(value) is Decimal else Decimal(number_of(value, "decimal"))
         if how is not None:
-            return quantize(found, place, how, EXACT_ROUND)
+            result = quantize(found, place, how, EXACT_ROUND)
+            return result if result else abs(result)  # no -0.00
         result = quantize(found, place, ROUND_DOWN, EXACT_ROUND)
         if result != found:
             raise BadValue(

@@ -128,6 +128,9 @@ class Fitter:
 
     def _value(self, value: Value, field: Field, one: FieldMapping, where: str, text_numbers: bool) -> Value:
         origin = value.origin
+        if value.converters and isinstance(origin, Each | Items | Nested):  # what is built is not what is sent
+            self._last_converter(value, field)
+            return value
         if isinstance(origin, Each):
             if field.type not in ("list", "any"):
                 self._type(one, field, "a list")

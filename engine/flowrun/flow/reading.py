@@ -24,7 +24,7 @@ Scope = Mapping[str, Field]
 _DURATION = re.compile(r"(\d{1,6})\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 _DID_YOU_MEAN = re.compile(r"did you mean '([^']+)'")
-GRAMMAR = frozenset("and or not in is if else true false none True False None".split())
+GRAMMAR = frozenset(["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"])
 """Words of expressions: nobody could read a name that is one of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")

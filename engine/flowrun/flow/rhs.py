@@ -106,6 +106,8 @@ class Values:
         for name in ("where", "number", "at_least", "empty"):
             if name in parts and "each" not in parts:
                 r.say("FR041", f"'{name}' belongs to 'each'", _key(node, name))
+        if lookup is not None and isinstance(origin, Each | Items | Nested):
+            r.say("FR041", "'lookup' takes one value as its key, not a list or an object", _key(node, "lookup"))
         if "with" in parts and "use" not in parts:
             r.say("FR041", "'with' belongs to 'use'", _key(node, "with"))
         optional = r.boolean(parts.get("optional"), "optional")
@@ -451,11 +453,12 @@ class Values:
             return None
         first = re.match(r"[A-Za-z_][A-Za-z0-9_]*", node.text) if node.plain else None
         if first and first.group() in scope:
+            instead = f"{{ from: {node.text} }}"
             self.reader.say(
                 "FR132",
                 f"'{node.text}' would be sent as these very letters",
                 node,
-                help=f"to read it write {what}: {{ from: {node.text} }}; quote it if you mean the text",
+                help=f"to read it write {what}: {instead}; quote it if you mean the text",
                 fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}")
                 if _PATH.fullmatch(node.text)
                 else None,

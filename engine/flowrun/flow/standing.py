@@ -19,7 +19,8 @@ def check_one_value(values: Values, named: tuple[str, Value | None], scope: Scop
     if value is None:
         return
     kind = values.static(value, scope).type
-    if isinstance(value.origin, Each | Items | Nested) and not value.converters or kind in ("list", "object"):
+    built = isinstance(value.origin, Each | Items | Nested) and not value.converters
+    if built or kind in ("list", "object"):
         shown = "an object" if kind == "object" else "a list"
         help = 'join the parts: "{{ … }}-{{ … }}"'
         values.reader.say("FR031", f"{what} is one value, not {shown}", value.span, help=help)
@@ -36,7 +37,7 @@ def check_identity(
                     "FR171",
                     f"{what} cannot rest on lookup '{lookup.name}': its answer changes with what was written before",
                     value.span,
-                    help="the same record must always have the same identity: use its own fields, or a table of the flow",
+                    help="the same record always has the same identity: use its own fields, or a table of the flow",
                 )
             elif lookup.on_miss.action == "skip":
                 reader.say(

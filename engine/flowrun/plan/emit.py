@@ -173,12 +173,13 @@ class ValueEmitter:
         origin = value.origin
         if isinstance(origin, Literal_) and not value.converters and value.lookup is None:
             return self._constant(origin.value, contract, raw), True
-        if isinstance(origin, Nested) and value.lookup is None and not value.converters and value.default is None:
+        plain = not value.converters and value.default is None and not value.null_send
+        if isinstance(origin, Nested) and value.lookup is None and plain:
             local = self._nested(origin, names, path)
             return local, False
         if isinstance(origin, Each):
-            return self._each(value, origin, names, path)
-        if isinstance(origin, Items) and value.default is None and not value.converters:
+            return self._each(value, origin, names, path, contract, raw)
+        if isinstance(origin, Items) and plain:
             # Like a loop: a list whose every item was left out by its ``when`` is left out itself.
             listed = self._origin(origin, names, path, contract)
             return self.local(f"{self.fn(ABSENT, 'absent')} if {listed} is None else {listed}"), False
@@ -314,7 +315,9 @@ class ValueEmitter:
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
-    def _each(self, value: Value, origin: Each, names: Names, path: Path) -> tuple[str, bool]:
+    def _each(
+        self, value: Value, origin: Each, names: Names, path: Path, contract: Field | None, raw: bool
+    ) -> tuple[str, bool]:
         items = self.expr(origin.items, names)
         rows, row = self.code.temp("rows"), self.code.temp("row")
         what = self.fn(origin.items.text)
@@ -341,13 +344,12 @@ class ValueEmitter:
         if origin.at_least:
             with self.code.block(f"if len({rows}) < {origin.at_least}:"):
                 self.code.line(f"{self.fn(too_few)}(len({rows}), {origin.at_least}, {what})")
-            return rows, True
-        if origin.keep_empty:
-            return rows, True
-        if value.default is not None:
-            return self._finish(value, self.local(f"{rows} or None"), names, path, None, False)
-        result = self.local(f"{rows} or {self.fn(ABSENT, 'absent')}")
-        return result, False
+        sure = bool(origin.at_least) or origin.keep_empty
+        if value.converters or value.default is not None or value.null_send:
+            found = rows if sure else self.local(f"{rows} or None")
+            self._convert(value, found, names, path)
+            return self._finish(replace(value, optional=True), found, names, path, contract, raw)
+        return (rows, True) if sure else (self.local(f"{rows} or {self.fn(ABSENT, 'absent')}"), False)
 
     # -- lookup, converters, no value, contract --------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Plan:
     def saves(
         self, record: Mapping[str, Any], response: Mapping[str, Any], lookups: Snapshot | None = None
     ) -> tuple[SavedXref, ...] | Rejected:
-        """The cross-references to remember after delivery. lookups: what the record was mapped with (Mapped.lookups)."""
+        """The cross-references to remember after delivery. lookups: what the record was mapped with."""
         if not self.flow.target.save:
             return ()
         if self._saves is None:
