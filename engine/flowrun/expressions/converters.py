@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -308,7 +308,8 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
                   ((("Y", "N"), "Y", True),)),
         Converter("date", "a calendar day", _dated(dates.to_date), _FORM, "date",
                   ((("unix", "America/New_York"), 1777888800, date(2026, 5, 4)),)),
-        Converter("datetime", "a moment in UTC", _dated(dates.to_datetime), _FORM, "datetime"),
+        Converter("datetime", "a moment in UTC", _dated(dates.to_datetime), _FORM, "datetime",
+                  ((("unix",), 1777888800, datetime(2026, 5, 4, 10, tzinfo=UTC)),)),
         Converter("time", "a time of day", _dated(dates.to_time), _FORM, "time", (((), "10:30", time(10, 30)),)),
         Converter("text", "the value as text", lambda: as_text, examples=(((), 12, "12"), ((), True, "true"))),
         Converter("list", "a list of this one value; a list stays", lambda: lambda v: v if isinstance(v, list) else [v],
@@ -316,7 +317,8 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
         Converter("json", "JSON text", lambda: json_text, examples=(((), {"a": 1}, '{"a":1}'),)),
         Converter("unjson", "the value that a JSON text holds", lambda: _unjson, gives="any",
                   examples=(((), '{"a":1}', {"a": 1}),)),
-        Converter("hash", "SHA-256 in hexadecimal", lambda: _hash),
+        Converter("hash", "SHA-256 in hexadecimal", lambda: _hash, examples=(
+            ((), "a", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),)),
     )
 }  # fmt: skip
 
@@ -381,6 +383,8 @@ def _wrong(parameter: Parameter, arg: str) -> str:
         return f"{parameter.name} is empty"
     if kind_ == "format" and arg not in ("iso", "unix", "unix_ms") and "%" not in arg and not is_zone(arg):
         return f"'{arg}' is neither iso, unix, unix_ms, a pattern such as '%m/%d/%Y', nor a time zone"
+    if kind_ == "format" and "%" in arg:
+        return dates.bad_pattern(arg)
     return ""
 
 
