@@ -202,6 +202,11 @@ CODES: dict[str, Code] = {
     "FR119": Code("null in a comparison", "Null cannot be ordered against anything; ask `… is missing` first."),
     "FR120": Code("an unknown converter", "The words after as: are a fixed list.", "as: uper", "as: upper"),
     "FR121": Code("a converter's arguments", "The converter takes other arguments.", "as: truncate", "as: truncate 35"),
+    "FR122": Code(
+        "a converter of the project that cannot be used",
+        "flowrun.yaml lists the converters in Python that its flows may use; each is an installed entry point of the "
+        "group flowrun.converters, declared with what it takes, what it gives, and examples.",
+    ),
     "FR130": Code(
         "a case that is never reached", "Cases are read from the top; after one without when: nothing else is asked."
     ),

@@ -17,7 +17,7 @@ from flowrun.values import Secret
 
 def convert(call: str, value: Any) -> Any:
     name, args = parse_call(call)
-    check_call(name, args)
+    check_call(name, args, CONVERTERS)
     return converter(name, args)(value)
 
 
@@ -113,7 +113,7 @@ def test_what_it_refuses(call: str, value: Any, words: str) -> None:
 )
 def test_what_the_checker_says(call: str, code: str, words: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        check_call(*parse_call(call))
+        check_call(*parse_call(call), CONVERTERS)
     assert caught.value.code == code
     assert words in caught.value.message + caught.value.help
 

@@ -40,7 +40,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """gives: the type of what comes out (None: as it came in). examples: (arguments, input, output)."""
+    """gives: the type of what comes out (None: as it came in). examples: (arguments, input, output).
+    source: the file of one that a project adds."""
 
     name: str
     doc: str
@@ -48,6 +49,7 @@ class Converter:
     parameters: tuple[Parameter, ...] = ()
     gives: FieldType | None = "text"
     examples: tuple[tuple[tuple[str, ...], Any, Any], ...] = ()
+    source: str = ""
 
 
 def text_of(value: Any, word: str) -> str:
@@ -342,17 +344,16 @@ def parse_call(text: str) -> tuple[str, tuple[str, ...]]:
     return words[0], tuple(words[1:])
 
 
-def check_call(name: str, args: Sequence[str]) -> Converter:
+def check_call(name: str, args: Sequence[str], known: Mapping[str, Converter]) -> Converter:
     """The converter that the call means. Raises ExpressionError: unknown name, wrong number or kind of argument."""
-    found = CONVERTERS.get(name)
+    found = known.get(name)
     if found is None:
-        guess = near(name, CONVERTERS)
-        known = ", ".join(CONVERTERS)
+        guess = near(name, known)
         raise ExpressionError(
             f"unknown converter '{name}'",
             length=len(name),
             code="FR120",
-            help=f"did you mean '{guess}'?" if guess else f"there are: {known}",
+            help=f"did you mean '{guess}'?" if guess else f"there are: {', '.join(known)}",
         )
     least = sum(not p.optional for p in found.parameters)
     if not least <= len(args) <= len(found.parameters):
@@ -394,11 +395,9 @@ def converter(name: str, args: tuple[str, ...]) -> Convert:
     return CONVERTERS[name].make(*args)
 
 
-def result_field(name: str, args: Sequence[str], before: Field) -> Field:
+def result_field(found: Converter, args: Sequence[str], before: Field) -> Field:
     """What is known of a value after the converter: type, length, digits."""
-    found = CONVERTERS.get(name)
-    if found is None:
-        return Field(before.name)
+    name = found.name
     if found.gives is None:
         return before
     if name == "truncate" and args:

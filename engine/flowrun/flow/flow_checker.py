@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Span
 from flowrun.document import Document, Map, Node, Scalar
+from flowrun.expressions.converters import Converter
 from flowrun.flow import words
 from flowrun.flow.boxes import BoxReader
 from flowrun.flow.coverage import check_coverage
@@ -37,6 +39,8 @@ class Surroundings:
     tables: Tables
     fragments: Mapping[str, Fragment]
     analyses: Analyses
+    converters: dict[str, Converter] = field(default_factory=dict)  # of the project
+    broken: set[str] = field(default_factory=set)  # converters that flowrun.yaml lists and that could not be loaded
     policies: Mapping[str, Policy] = field(default_factory=dict)  # of flowrun.yaml
     fragments_used: set[str] = field(default_factory=set)
     records: dict[tuple[str, int], Field] = field(default_factory=dict)
@@ -112,7 +116,7 @@ class FlowChecker:
     def _flow(self, parts: Mapping[str, Node]) -> Flow | None:
         r, around = self.reader, self.around
         counts = key_counts(parts.get("lookups"))
-        values = Values(r, counts, around.fragments, around.fragments_used)
+        values = Values(r, counts, around.fragments, around.fragments_used, around.converters, around.broken)
         boxes = BoxReader(r, values, around.systems, around.records)
         record, base, shape = boxes.source_scope(parts.get("source"))
         base["env"] = around.env()
@@ -315,6 +319,8 @@ class FlowChecker:
         for lookup in lookups.values():
             if lookup.kind == "file":
                 digest.update(self.around.tables.digest(lookup.file or ""))
+        for own in self.around.converters.values():
+            digest.update(Path(own.source).read_bytes())
         for shape in shapes:
             digest.update(self.around.systems.digest(shape))
         return digest.hexdigest()[:16]

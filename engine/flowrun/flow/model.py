@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Span
+from flowrun.expressions.converters import Converter
 
 Constant = str | int | bool | Decimal | None
 
@@ -32,6 +33,7 @@ class ConverterCall:
     name: str
     args: tuple[str, ...]
     span: Span
+    of: Converter
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from flowrun.diagnostics import Fix, near, surely
 from flowrun.document import Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
 from flowrun.expressions import parse
-from flowrun.expressions.converters import check_call, parse_call, result_field
+from flowrun.expressions.converters import CONVERTERS, Converter, check_call, parse_call, result_field
 from flowrun.flow.model import (
     Case,
     ConverterCall,
@@ -57,6 +57,7 @@ class Values:
 
     lookups: names of tables, each with how many key columns it has (0: not known). used: tables that some value named.
     partial: the fields of the flow's map that are right, once it was read; attempted: the names of all of them.
+    own: converters of the project; broken: those that could not be loaded.
     fragments_here: fragments that this flow uses. known: what is known of a value by its id, while it is alive here.
     """
 
@@ -66,10 +67,14 @@ class Values:
         lookups: Mapping[str, int],
         fragments: Mapping[str, Fragment],
         fragments_used: set[str] | None = None,
+        own: Mapping[str, Converter] | None = None,
+        broken: Collection[str] = (),
     ) -> None:
         self.reader = reader
         self.lookups = lookups
         self.fragments = fragments
+        self.converters = {**CONVERTERS, **own} if own else CONVERTERS
+        self.broken_converters = broken
         self.used: set[str] = set()
         self.partial: FieldMap | None = None
         self.attempted: set[str] = set()
@@ -433,7 +438,9 @@ class Values:
                 continue
             try:
                 name, args = parse_call(item.text)
-                check_call(name, args)
+                if name in self.broken_converters:
+                    continue  # said in flowrun.yaml
+                found = check_call(name, args, self.converters)
             except ExpressionError as error:
                 span = item.document.offset_span(item, error.offset, error.length)
                 guess = error.help.split("'")[1] if error.help.startswith("did you mean") else None
@@ -441,7 +448,7 @@ class Values:
                 fix = Fix(span.start, span.end, guess) if guess and certain else None
                 r.say(error.code, error.message, span, help=error.help, fix=fix)
                 continue
-            calls.append(ConverterCall(name, args, item.span))
+            calls.append(ConverterCall(name, args, item.span, found))
         return tuple(calls)
 
     def default(self, node: Node, scope: Scope, what: str) -> Value | None:
@@ -543,7 +550,7 @@ class Values:
         if value.lookup is not None:
             field = Field("", "text")
         for call in value.converters:
-            field = result_field(call.name, call.args, field)
+            field = result_field(call.of, call.args, field)
         return replace(field, name="") if field.name else field
 
     def _static_origin(self, origin: Origin, scope: Scope) -> Field:

@@ -6,7 +6,7 @@ It knows form only; names, contracts and expressions are the checker's business.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowrun.connector import Registry
@@ -23,8 +23,8 @@ _SCALAR: Schema = {"type": ["string", "number", "boolean"]}
 _DURATION = {"type": "string", "pattern": r"^\d{1,6}\s*(ms|s|m|h|d)$", "examples": ["30s", "15m", "2h", "1d"]}
 
 
-def flow_schema() -> Schema:
-    """The schema of a file in ``flows/``: a flow or a fragment."""
+def flow_schema(own: Iterable[str] = ()) -> Schema:
+    """The schema of a file in ``flows/``: a flow or a fragment. own: converters of the project."""
     return {
         "$schema": DIALECT,
         "$id": "https://flowrun.dev/schema/flow-1.json",
@@ -33,7 +33,7 @@ def flow_schema() -> Schema:
         "if": {"required": ["fragment"]},
         "then": {"$ref": "#/$defs/fragment"},
         "else": {"$ref": "#/$defs/flow"},
-        "$defs": _definitions(),
+        "$defs": {**_definitions(), "converters": _converters((*CONVERTERS, *own))},
     }
 
 
@@ -153,7 +153,7 @@ def _definitions() -> dict[str, Schema]:
         "first": {"type": "array", "minItems": 1, "items": {**_box(words.CASE), "oneOf": _origins()}},
         "with": _any(value),
         "default": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"$ref": "#/$defs/long_value"}]},
-        "converters": _converters(),
+        "converters": _converters(CONVERTERS),
         "target": _box(words.TARGET),
         "idempotency": _box(words.IDEMPOTENCY),
         "saves": {"anyOf": [{"type": "array", "items": _box(words.SAVE)}, _box(words.SAVE)]},
@@ -190,10 +190,10 @@ def _origins() -> list[Schema]:
     return [*plain, {"required": ["each", "map"]}, alone, {"required": ["lookup", "key"]}]
 
 
-def _converters() -> Schema:
-    known = "|".join(CONVERTERS)
+def _converters(names: Iterable[str]) -> Schema:
+    known = "|".join(names)
     pattern = rf"^\s*({known})(\s.*)?$"
-    one = {"type": "string", "pattern": pattern, "examples": list(CONVERTERS)}
+    one = {"type": "string", "pattern": pattern, "examples": list(names)}
     return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 

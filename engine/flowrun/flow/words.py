@@ -226,6 +226,7 @@ PROJECT: Box = {
     "secrets": Word(
         "A folder of the project with one file per secret (keep it out of git).", "text", False, ".secrets"
     ),
+    "converters": Word("Converters in Python that flows may use, by name.", "names", False, "[gtin14]"),
     "on_error": Word("Policies for the error classes that a flow does not name.", "on_error"),
 }
 

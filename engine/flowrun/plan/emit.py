@@ -16,10 +16,11 @@ from flowrun.contract import Field
 from flowrun.diagnostics import Span
 from flowrun.errors import DataError
 from flowrun.expressions import Code, emit, parse
-from flowrun.expressions.converters import CONVERTERS, as_text, converter
+from flowrun.expressions.converters import as_text, converter
 from flowrun.expressions.runtime import BadValue, show
 from flowrun.expressions.to_contract import canonical, fitter
 from flowrun.flow.model import (
+    ConverterCall,
     Each,
     Expr,
     FieldMap,
@@ -204,12 +205,8 @@ class ValueEmitter:
                 self.code.line(missing)
         keeps = True
         for call in value.converters:
-            self._call(call.name, call.args, v)
-            keeps = (
-                call.name in _KEEPS_TEXT
-                or CONVERTERS[call.name].gives in _NEVER_BLANK
-                or (CONVERTERS[call.name].gives is None and keeps)
-            )
+            self._call(call, v)
+            keeps = call.name in _KEEPS_TEXT or call.of.gives in _NEVER_BLANK or (call.of.gives is None and keeps)
         if not keeps and not value.keep_blank:
             with self.code.block(f"if {self._blank(v)}:"):
                 self.code.line(missing)
@@ -372,19 +369,21 @@ class ValueEmitter:
             for call in value.converters:
                 guard = self.code.block(f"if {v} is not None:") if value.lookup is not None else None
                 if guard is None:
-                    self._call(call.name, call.args, v)
+                    self._call(call, v)
                 else:
                     with guard:
-                        self._call(call.name, call.args, v)
-            last = value.converters[-1].name if value.converters else ""
-            if not value.keep_blank and CONVERTERS.get(last, _TEXTUAL).gives not in _NEVER_BLANK:
+                        self._call(call, v)
+            last = value.converters[-1].of.gives if value.converters else "text"
+            if not value.keep_blank and last not in _NEVER_BLANK:
                 with self.code.block(f"if {self._blank(v)}:"):
                     self.code.line(f"{v} = None")
 
-    def _call(self, name: str, args: tuple[str, ...], v: str) -> None:
+    def _call(self, converted: ConverterCall, v: str) -> None:
+        name, args = converted.name, converted.args
         before = self.local(v, "before") if self.code.explain else v
+        made = converted.of.make(*args) if converted.of.source else converter(name, args)
         fast = _INLINE.get(name)
-        call = f"{self.fn(converter(name, args), name)}({v})"
+        call = f"{self.fn(made, name)}({v})"
         self.code.line(
             f"{v} = {fast.format(v=v, call=call, arg=int(args[0]) if args else 0)}" if fast else f"{v} = {call}"
         )
@@ -456,7 +455,6 @@ class ValueEmitter:
             self.code.line(f"{v} = None if {v} is {self.fn(ABSENT, 'absent')} else {v}")
 
 
-_TEXTUAL = CONVERTERS["trim"]
 _NEVER_BLANK = ("decimal", "integer", "boolean", "date", "datetime", "time", "list")
 _INLINE = {
     "trim": "{v}.strip() if type({v}) is str else {call}",
@@ -496,7 +494,7 @@ def _said(value: Value) -> str:
 def _dated(value: Value) -> bool:
     """Whether a date may stand here that must become text: from a converter, or read from a variable."""
     if value.converters:
-        return CONVERTERS[value.converters[-1].name].gives in ("date", "datetime", "time", None)
+        return value.converters[-1].of.gives in ("date", "datetime", "time", "any", None)
     if value.lookup is not None:
         return False
     if isinstance(value.origin, Expr):
