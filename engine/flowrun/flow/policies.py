@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrun.diagnostics import near
-from flowrun.document import Node
+from flowrun.document import Map, Node
 from flowrun.errors import ERROR_CLASSES
 from flowrun.flow import words
 from flowrun.flow.model import Policy, Retry
@@ -90,6 +90,9 @@ class PolicyReader:
                 help="" if guess else f"channels: {', '.join(self.alerts) or 'none'}",
                 fix=r.rename(parts["alert"], guess),
             )
+        if "undo" in parts and isinstance(node, Map):
+            at = node.index["undo"].key if "undo" in node.index else node
+            r.say("FR023", "'undo' belongs to workflows (steps:), which come in a later version", at)
         retry = None
         if "retry" in parts:
             inner = r.box(parts["retry"], words.RETRY, "retry")
@@ -107,5 +110,4 @@ class PolicyReader:
             pause=r.word(parts.get("pause"), "pause", ("connection", "flow")) or None,
             flag=r.word(parts.get("flag"), "flag", ("review",)) or None,
             finish=r.word(parts.get("finish"), "finish", ("success",)) or None,
-            undo=r.boolean(parts.get("undo"), "undo"),
         )
