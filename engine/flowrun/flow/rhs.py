@@ -139,7 +139,23 @@ class Values:
             null_send=bool(null),
         )
         self.known[id(made)] = (made, scope)
-        return made
+        return made if self._convertible(made, scope) else None
+
+    def _convertible(self, value: Value, scope: Scope) -> bool:
+        """Converters take one value; only json, list and hash take a list or an object. A project's own may."""
+        if not value.converters:
+            return True
+        given = self.static(replace(value, converters=()), scope)
+        for call in value.converters:
+            if given.type in ("list", "object") and call.name not in ("json", "list", "hash") and not call.of.source:
+                shown = f"{'a' if given.type == 'list' else 'an'} {given.type}"
+                help = (
+                    "as: json makes text of it" if given.type == "object" else "one element: [0]; each: for all of them"
+                )
+                self.reader.say("FR113", f"'{call.name}' takes one value, not {shown}", call.span, help=help)
+                return False
+            given = result_field(call.of, call.args, given)
+        return True
 
     def _short(self, node: Scalar, scope: Scope, what: str) -> Value | None:
         r = self.reader
