@@ -11,6 +11,7 @@ from flowrun.contract import Field, Shape
 from flowrun.diagnostics import near
 from flowrun.document import Map, Node, Scalar, Seq
 from flowrun.flow import words
+from flowrun.flow.known import ANY
 from flowrun.flow.model import (
     Guard,
     Literal_,
@@ -24,7 +25,7 @@ from flowrun.flow.model import (
     Webhook,
 )
 from flowrun.flow.reading import Reader, Scope
-from flowrun.flow.rhs import ANY, Values
+from flowrun.flow.rhs import Values
 from flowrun.flow.standing import check_one_value
 from flowrun.flow.systems import Systems
 
@@ -149,7 +150,7 @@ class BoxReader:
         self._expand(parts.get("expand"), shape)
         named = {"key": source.key, "version": source.version, "keep_order_by": source.keep_order_by}
         for one in named.items():
-            check_one_value(self.values, one, scope)
+            check_one_value(r, one, scope)
         wrong = not connector or any(d.severity == "error" for d in r.found[before:])
         return None if wrong else source
 
@@ -351,7 +352,7 @@ class BoxReader:
             r.box(parts.get("idempotency"), words.IDEMPOTENCY, "idempotency") if "idempotency" in parts else {}
         )
         key = self.values.value(idempotency.get("key"), scope, "idempotency.key")
-        check_one_value(self.values, ("idempotency.key", key), scope)
+        check_one_value(r, ("idempotency.key", key), scope)
         find = r.texts(idempotency.get("find_existing"), "find_existing")
         if action == "create" and "key" not in idempotency:
             r.say(
@@ -451,7 +452,7 @@ class BoxReader:
             target_id = self.values.value(parts.get("target_id"), scope, "target_id")
             xref = r.text(parts.get("xref"), "xref")
             for one in (("source_id", source_id), ("target_id", target_id)):
-                check_one_value(self.values, one, scope)
+                check_one_value(r, one, scope)
             if source_id and target_id and xref:
                 found.append(Save(xref, source_id, target_id, item.span))
         return tuple(found)

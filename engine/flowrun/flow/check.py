@@ -13,11 +13,11 @@ from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Scalar, parse
 from flowrun.errors import InvalidFlow, ProjectError
 from flowrun.expressions.converters import Converter
+from flowrun.flow.compounds import Fragment
 from flowrun.flow.flow_checker import FlowChecker, Surroundings
 from flowrun.flow.ignores import MARK, unignored
 from flowrun.flow.model import Flow
 from flowrun.flow.reading import Analyses, Reader
-from flowrun.flow.rhs import Fragment
 from flowrun.flow.settings import check_settings
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import Tables

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Fix, Span, near, surely
+from flowrun.flow.known import static
 from flowrun.flow.model import (
     Case,
     Each,
@@ -205,7 +206,7 @@ class Fitter:
         kept = self.values.known.get(id(value))
         if kept is None or not isinstance(value.origin, Expr):
             return
-        given = self.values.static(value, kept[1])
+        given = static(self.reader, value, kept[1])
         at = value.origin.span
         kinds = {given.type, field.type}
         if (kinds & {"list", "object"} and kinds & set(_SIMPLE)) or (given.type, field.type) in _NEVER:

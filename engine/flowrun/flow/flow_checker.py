@@ -14,15 +14,17 @@ from flowrun.document import Document, Map, Node, Scalar
 from flowrun.expressions.converters import Converter
 from flowrun.flow import words
 from flowrun.flow.boxes import BoxReader
+from flowrun.flow.compounds import Fragment
 from flowrun.flow.coverage import check_coverage
 from flowrun.flow.examples import TestReader
 from flowrun.flow.fitting import Fitter
 from flowrun.flow.ignores import unignored
+from flowrun.flow.known import ANY, static
 from flowrun.flow.model import Flow, Lookup, Policy, Requirement, Rule, Var
 from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Analyses, Reader, Scope
-from flowrun.flow.rhs import ANY, Fragment, Values
+from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
 from flowrun.flow.standing import check_identity
 from flowrun.flow.systems import Systems
@@ -213,7 +215,7 @@ class FlowChecker:
             value = values.value(entry.value, scope, f"'{name}'")
             if value is not None and name:
                 found.append(Var(name, value, entry.key.span))
-                known[name] = replace(values.static(value, scope), name=name)
+                known[name] = replace(static(r, value, scope), name=name)
         if "vars" in scope:
             names = {e.key.text: known.get(e.key.text, Field(e.key.text)) for e in _entries(node)}
             scope["vars"] = r.analyses.field(Field("vars", "object", shape=Shape("vars", names)))

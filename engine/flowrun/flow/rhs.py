@@ -1,26 +1,23 @@
-"""Right-hand sides: short forms, long forms, cases, loops, fragments → Value."""
+"""Right-hand sides: short forms and long forms → Value; blocks of fields."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowrun.contract import Field
 from flowrun.diagnostics import Fix, near, surely
 from flowrun.document import Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
-from flowrun.expressions import parse
-from flowrun.expressions.converters import CONVERTERS, Converter, check_call, parse_call, result_field
+from flowrun.expressions.converters import CONVERTERS, Converter, check_call, parse_call
+from flowrun.flow.compounds import Fragment, read_each, read_first, read_use
+from flowrun.flow.known import check_projection, convertible, no_overlap
 from flowrun.flow.model import (
-    Case,
     ConverterCall,
     Each,
     Expr,
     FieldMap,
     FieldMapping,
-    First,
     Items,
     Key,
     Literal_,
@@ -28,28 +25,16 @@ from flowrun.flow.model import (
     Origin,
     Value,
 )
-from flowrun.flow.reading import GRAMMAR, Reader, Scope
-from flowrun.flow.words import CASE, ORIGINS, RESERVED_NAMES, VALUE
+from flowrun.flow.reading import Reader, Scope
+from flowrun.flow.words import ORIGINS, VALUE
 from flowrun.project import constant, unquoted
 
 if TYPE_CHECKING:
-    from flowrun.document import Document
+    pass
 
-_EACH = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s+in\s+(.+)", re.DOTALL)
 _PATH = re.compile(r"\w+(\.\w+)*")
 _TEMPLATE = re.compile(r"\{\{|\{%")
-ANY = Field("")
 _EMPTY_MAP_HELP = "a nested object is written  NAME: { map: { … } }  or  NAME.FIELD: …"
-
-
-class Fragment:
-    """A fragment file, read where it is used. needs: the names its caller binds."""
-
-    def __init__(self, name: str, document: Document, needs: tuple[str, ...], map: Map | None) -> None:
-        self.name = name
-        self.document = document
-        self.needs = needs
-        self.map = map
 
 
 class Values:
@@ -79,9 +64,9 @@ class Values:
         self.partial: FieldMap | None = None
         self.attempted: set[str] = set()
         self.fragments_here: set[str] = set()
-        self._fragments_used = fragments_used if fragments_used is not None else set()
+        self.fragments_used = fragments_used if fragments_used is not None else set()
         self.known: dict[int, tuple[Value, Scope]] = {}
-        self._using: list[str] = []
+        self.using: list[str] = []
 
     # -- one value -------------------------------------------------------------------------------------------------
 
@@ -139,23 +124,7 @@ class Values:
             null_send=bool(null),
         )
         self.known[id(made)] = (made, scope)
-        return made if self._convertible(made, scope) else None
-
-    def _convertible(self, value: Value, scope: Scope) -> bool:
-        """Converters take one value; only json, list and hash take a list or an object. A project's own may."""
-        if not value.converters:
-            return True
-        given = self.static(replace(value, converters=()), scope)
-        for call in value.converters:
-            if given.type in ("list", "object") and call.name not in ("json", "list", "hash") and not call.of.source:
-                shown = f"{'a' if given.type == 'list' else 'an'} {given.type}"
-                help = (
-                    "as: json makes text of it" if given.type == "object" else "one element: [0]; each: for all of them"
-                )
-                self.reader.say("FR113", f"'{call.name}' takes one value, not {shown}", call.span, help=help)
-                return False
-            given = result_field(call.of, call.args, given)
-        return True
+        return made if convertible(self.reader, made, scope) else None
 
     def _short(self, node: Scalar, scope: Scope, what: str) -> Value | None:
         r = self.reader
@@ -255,165 +224,16 @@ class Values:
                 return None
             return Literal_(constant(part))
         if name == "first":
-            return self._first(part, scope)
+            return read_first(self, part, scope)
         if name == "each":
-            return self._each(node, parts, scope)
+            return read_each(self, node, parts, scope)
         if name == "map":
             fields = self.map(part, scope)
             return Nested(fields) if fields else None
         if name == "use":
-            return self._use(node, parts, scope)
+            return read_use(self, node, parts, scope)
         keys = [self.value(item, scope, "key") for item in r.items(part, "key")]
         return Key(tuple(k for k in keys if k)) if keys and all(keys) else None
-
-    def _first(self, node: Node, scope: Scope) -> First | None:
-        r = self.reader
-        if not isinstance(node, Seq) or not node.items:
-            r.say("FR031", "'first' is a list of cases", node, help="- { when: big_order, value: ZBIG }")
-            return None
-        cases: list[Case] = []
-        conditions: dict[str, Node] = {}
-        done = False
-        good = True
-        for item in node.items:
-            if not isinstance(item, Map):
-                r.say("FR031", "a case is { when: …, value: … }", item)
-                good = False
-                continue
-            if done:
-                r.say(
-                    "FR130",
-                    "this case is never reached: the one before has no 'when'",
-                    r.head(item),
-                    severity="lint",
-                    help="move the case without 'when' to the end",
-                )
-            when_node = item.get("when")
-            if isinstance(when_node, Scalar):
-                same = conditions.setdefault(" ".join(when_node.text.split()), when_node)
-                if same is not when_node:
-                    r.say(
-                        "FR130",
-                        "this case is never reached: a case above has the same condition",
-                        when_node,
-                        severity="lint",
-                        related=(("there", same.span),),
-                    )
-            when = r.expression(when_node, "calc", scope, "when") if when_node is not None else None
-            rest = Map(
-                item.document, item.start, item.end, [entry for entry in item.entries if entry.key.text != "when"]
-            )
-            if not rest.entries:
-                r.say("FR045", "the case says no value", r.head(item), help="{ when: …, value: … }")
-                good = False
-                continue
-            value = self.value(rest, scope, "the case", CASE)
-            if value is None or (when_node is not None and when is None):
-                good = False
-            elif not done:
-                cases.append(Case(when, value, item.span))
-            done = done or when_node is None
-        if not done:
-            r.say(
-                "FR131",
-                "no case holds when all conditions fail",
-                r.head(node.items[-1]),
-                help="end with a case that has no 'when': - { value: … }",
-            )
-            return None
-        return First(tuple(cases)) if good else None
-
-    def _each(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Each | None:
-        r = self.reader
-        each = parts["each"]
-        text = r.text(each, "each")
-        found = _EACH.fullmatch(text)
-        if found is None or not isinstance(each, Scalar):
-            r.say("FR047", "'each' is written: NAME in PATH", each, help="each: line in order.items")
-            return None
-        name = found.group(1)
-        inner: dict[str, Field] = dict(scope)
-        if name in RESERVED_NAMES or name in GRAMMAR:
-            at = each.document.offset_span(each, found.start(1), len(name))
-            r.say("FR048", f"'{name}' has a meaning of its own", at, help="choose another name")
-            return None
-        if name in scope:
-            r.say(
-                "FR048",
-                f"'{name}' is in scope already; a loop adds a name, it never hides one",
-                each.document.offset_span(each, found.start(1), len(name)),
-                help="choose another name",
-            )
-            return None
-        at = each.document.offset_span(each, found.start(2), len(found.group(2)))
-        path = Scalar(each.document, at.start, at.end, found.group(2))
-        items = r.expression(path, "jmespath", scope, "each")
-        if items is None:
-            return None
-        item = self.static(Value(items, path.span), scope)
-        inner[name] = (item.item or ANY) if item.type == "list" else ANY
-        number = r.name(parts.get("number"), "number") or None
-        if number:
-            if number in inner or number in RESERVED_NAMES:
-                r.say("FR048", f"'{number}' is in scope already", parts["number"], help="choose another name")
-            inner[number] = Field(number, "integer")
-        where_scope = {k: v for k, v in inner.items() if k != number}
-        where = r.expression(parts.get("where"), "calc", where_scope, "where")
-        at_least = r.count(parts.get("at_least"), "at_least")
-        if "map" not in parts:
-            r.say("FR034", "'each' lacks 'map': what a row becomes", r.head(node), help="map: { … }")
-            return None
-        fields = self.map(parts["map"], inner)
-        if fields is None or ("where" in parts and where is None):
-            return None
-        return Each(name, items, fields, where, number, at_least, bool(r.word(parts.get("empty"), "empty", ("keep",))))
-
-    def _use(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Nested | None:
-        r = self.reader
-        name = r.text(parts["use"], "use")
-        fragment = self.fragments.get(name)
-        if fragment is None:
-            guess = near(name, self.fragments)
-            self._fragments_used.update({guess} if guess else ())  # one mistake, one message
-            known = ", ".join(self.fragments) or "none"
-            r.say(
-                "FR152",
-                f"no fragment is named '{name}'",
-                parts["use"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"fragments of this project: {known}",
-                fix=r.rename(parts["use"], guess),
-            )
-            return None
-        if name in self._using:
-            r.say("FR049", f"fragment '{name}' uses itself", parts["use"])
-            return None
-        bindings: list[tuple[str, Value]] = []
-        inner: dict[str, Field] = dict(scope)
-        given = {entry.key.text: entry for entry in r.entries(parts.get("with"), "with")}
-        for need in fragment.needs:
-            if need not in given:
-                r.say("FR034", f"fragment '{name}' needs '{need}'", parts["use"], help=f"with: {{ {need}: … }}")
-                return None
-            if need in scope:
-                r.say("FR048", f"'{need}' is in scope already", given[need].key, help="rename it in the fragment")
-                return None
-            value = self.value(given[need].value, scope, need)
-            if value is None:
-                return None
-            bindings.append((need, value))
-            inner[need] = self.static(value, scope)
-        for key, entry in given.items():
-            if key not in fragment.needs:
-                r.unknown_key(entry, fragment.needs, f"with: of fragment '{name}'")
-        self._using.append(name)
-        self.fragments_here.add(name)
-        self._fragments_used.add(name)
-        try:
-            fields = self.map(fragment.map, inner)
-        finally:
-            self._using.pop()
-        return Nested(fields, tuple(bindings), name) if fields else None
 
     # -- the rest of a value ---------------------------------------------------------------------------------------
 
@@ -507,7 +327,7 @@ class Values:
                 good = False
             else:
                 fields.append(mapping)
-        good &= self._no_overlap(fields)
+        good &= no_overlap(r, fields)
         if top:
             self.partial = FieldMap(tuple(fields), node.span)
             self.attempted = {entry.key.text.split(".")[0] for entry in node.entries}
@@ -528,67 +348,8 @@ class Values:
             return None
         value = self.value(entry.value, scope, f"'{entry.key.text}'")
         if value is not None:
-            self._projection(value, entry.value, scope)
+            check_projection(self.reader, value, entry.value, scope)
         return FieldMapping(path, value, entry.key.span) if value else None
-
-    def _projection(self, value: Value, node: Node, scope: Scope) -> None:
-        """A projection drops nulls, so the places of a list shift."""
-        expr = value.origin
-        if not isinstance(expr, Expr) or expr.language != "jmespath" or value.converters or value.lookup is not None:
-            return
-        if self.reader.analysis(parse("jmespath", expr.text), scope).projects:
-            message = "a projection drops nulls, so the places of this list may shift"
-            help = "each: NAME in PATH keeps one output per input"
-            self.reader.say("FR115", message, expr.span, severity="lint", help=help)
-
-    def _no_overlap(self, fields: Sequence[FieldMapping]) -> bool:
-        seen: dict[tuple[str, ...], FieldMapping] = {}
-        for one in fields:
-            for other, mapping in seen.items():
-                short = min(len(other), len(one.path))
-                if other[:short] == one.path[:short]:
-                    self.reader.say(
-                        "FR050",
-                        f"'{'.'.join(one.path)}' is built already by '{'.'.join(other)}'",
-                        one.span,
-                        related=(("there", mapping.span),),
-                        help="nest it under one map:",
-                    )
-                    return False
-            seen[one.path] = one
-        return True
-
-    # -- what is known of a value ----------------------------------------------------------------------------------
-
-    def static(self, value: Value, scope: Scope) -> Field:
-        """What is known before the run of a value: its type and, for objects, the fields inside."""
-        field = self._static_origin(value.origin, scope)
-        if value.lookup is not None:
-            field = Field("", "text")
-        for call in value.converters:
-            field = result_field(call.of, call.args, field)
-        return replace(field, name="") if field.name else field
-
-    def _static_origin(self, origin: Origin, scope: Scope) -> Field:
-        if isinstance(origin, Literal_):
-            constant_ = origin.value
-            if isinstance(constant_, bool):
-                return Field("", "boolean")
-            if isinstance(constant_, str):
-                return Field("", "text", max_length=len(constant_))
-            return Field("", "integer") if isinstance(constant_, int) else ANY
-        if isinstance(origin, Each):
-            return Field("", "list")
-        if isinstance(origin, Items):
-            return Field("", "list")
-        if isinstance(origin, Nested):
-            return Field("", "object")
-        if isinstance(origin, Expr):
-            return self.reader.analysis(parse(origin.language, origin.text), scope).result
-        if isinstance(origin, First):
-            kinds = {self.static(case.value, scope).type for case in origin.cases}
-            return Field("", kinds.pop()) if len(kinds) == 1 else ANY
-        return ANY
 
 
 def _key(node: Map, name: str) -> Node:

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from flowrun.flow.known import static
 from flowrun.flow.model import Each, Items, Lookup, Nested, Source, Target, Value
 from flowrun.flow.needs import all_needs, needs_of_value
 from flowrun.flow.reading import Reader, Scope
-from flowrun.flow.rhs import Values
 
 _ELSEWHERE = {"xref": "a cross-reference", "connection": "another system"}
 
 
-def check_one_value(values: Values, named: tuple[str, Value | None], scope: Scope) -> None:
+def check_one_value(reader: Reader, named: tuple[str, Value | None], scope: Scope) -> None:
     """A key is one value: not a list, not an object."""
     what, value = named
     if value is None:
         return
-    kind = values.static(value, scope).type
+    kind = static(reader, value, scope).type
     built = isinstance(value.origin, Each | Items | Nested) and not value.converters
     if built or kind in ("list", "object"):
         shown = "an object" if kind == "object" else "a list"
         help = 'join the parts: "{{ … }}-{{ … }}"'
-        values.reader.say("FR031", f"{what} is one value, not {shown}", value.span, help=help)
+        reader.say("FR031", f"{what} is one value, not {shown}", value.span, help=help)
 
 
 def check_identity(
