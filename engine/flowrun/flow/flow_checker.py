@@ -13,7 +13,6 @@ from flowrun.diagnostics import Span
 from flowrun.document import Document, Map, Node, Scalar
 from flowrun.expressions.converters import Converter
 from flowrun.flow import words
-from flowrun.flow.boxes import BoxReader
 from flowrun.flow.compounds import Fragment
 from flowrun.flow.coverage import check_coverage
 from flowrun.flow.examples import TestReader
@@ -26,9 +25,11 @@ from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Analyses, Reader, Scope
 from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
+from flowrun.flow.sources import SourceReader
 from flowrun.flow.standing import check_identity
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import LookupReader, Tables, key_counts
+from flowrun.flow.targets import TargetReader
 from flowrun.project import LANGUAGE_VERSION, Project
 
 
@@ -119,19 +120,19 @@ class FlowChecker:
         r, around = self.reader, self.around
         counts = key_counts(parts.get("lookups"))
         values = Values(r, counts, around.fragments, around.fragments_used, around.converters, around.broken)
-        boxes = BoxReader(r, values, around.systems, around.records)
-        record, base, shape = boxes.source_scope(parts.get("source"))
+        sources = SourceReader(r, values, around.systems, around.records)
+        record, base, shape = sources.source_scope(parts.get("source"))
         base["env"] = around.env()
         scope = self._names(parts, base)
         variables = self._vars(parts.get("vars"), values, scope)
         rules = self._rules(parts.get("rules"), scope)
         lookups = LookupReader(r, values, around.tables, around.systems).lookups(parts.get("lookups"), scope)
-        source = boxes.source(parts.get("source"), scope, shape)
+        source = sources.source(parts.get("source"), scope, shape)
         require = self._require(parts.get("require"), scope)
         before = len(r.found)
         fields = values.map(parts.get("map"), scope, top=True) if "map" in parts else None
         mapped = not any(d.severity == "error" for d in r.found[before:])
-        target = boxes.target(parts.get("target"), scope)
+        target = TargetReader(r, values, around.systems, around.records).target(parts.get("target"), scope)
         raised = self._raised(parts)
         policies = PolicyReader(r, around.project.alerts)
         on_error = policies.read(parts.get("on_error"), self.name, around.policies, raised)
