@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from flowrun.contract import Field
-from flowrun.diagnostics import near
 from flowrun.document import Map, Node, Scalar, Seq
 from flowrun.flow.known import ANY, static
 from flowrun.flow.model import Case, Each, First, Nested, Value
@@ -138,17 +137,11 @@ def read_use(values: Values, node: Map, parts: Mapping[str, Node], scope: Scope)
     name = r.text(parts["use"], "use")
     fragment = values.fragments.get(name)
     if fragment is None:
-        guess = near(name, values.fragments)
-        values.fragments_used.update({guess} if guess else ())  # one mistake, one message
-        known = ", ".join(values.fragments) or "none"
-        r.say(
-            "FR152",
-            f"no fragment is named '{name}'",
-            parts["use"],
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"fragments of this project: {known}",
-            fix=r.rename(parts["use"], guess),
+        help = f"fragments of this project: {', '.join(values.fragments) or 'none'}"
+        guess = r.say_unknown(
+            "FR152", f"no fragment is named '{name}'", parts["use"], name, values.fragments, help=help
         )
+        values.fragments_used.update({guess} if guess else ())  # one mistake, one message
         return None
     if name in values.using:
         r.say("FR049", f"fragment '{name}' uses itself", parts["use"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flowrun.connector import ObjectInfo
-from flowrun.diagnostics import near
 from flowrun.document import Node
 from flowrun.flow.reading import Reader
 from flowrun.flow.systems import Systems
@@ -16,15 +15,8 @@ def read_connection(r: Reader, systems: Systems, node: Node | None) -> tuple[str
     if node is None or not name:
         return "", ""
     if name not in project.connections:
-        guess = near(name, project.connections)
-        r.say(
-            "FR151",
-            f"no connection is named '{name}'",
-            node,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
-            fix=r.rename(node, guess),
-        )
+        help = f"flowrun.yaml has: {', '.join(project.connections) or 'none'}"
+        r.say_unknown("FR151", f"no connection is named '{name}'", node, name, project.connections, help=help)
         return "", ""
     connector = project.connections[name].connector
     if connector not in systems.registry:
@@ -40,13 +32,6 @@ def read_object(r: Reader, systems: Systems, connection: str, node: Node | None)
     info = systems.info(connection, name)
     if info is None:
         known = list(cls.objects(systems.settings(connection)))
-        guess = near(name, known)
-        r.say(
-            "FR159",
-            f"connection '{connection}' has no object '{name}'",
-            node,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"it has: {', '.join(known)}",
-            fix=r.rename(node, guess),
-        )
+        help = f"it has: {', '.join(known)}"
+        r.say_unknown("FR159", f"connection '{connection}' has no object '{name}'", node, name, known, help=help)
     return name, info

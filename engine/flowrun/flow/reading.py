@@ -98,6 +98,15 @@ class Reader:
         span = at.span if isinstance(at, Node) else at
         self.found.append(Diagnostic(code, message, span, severity, label, help, notes, related, fix))
 
+    def say_unknown(
+        self, code: str, message: str, node: Node, word: str, known: Iterable[str], *, help: str = ""
+    ) -> str | None:
+        """Says that a word means nothing here, and the near one it may stand for, or ``help``. Returns the near one."""
+        guess = near(word, known)
+        label = f"did you mean '{guess}'?" if guess else ""
+        self.say(code, message, node, label=label, help="" if guess else help, fix=self.rename(node, guess))
+        return guess
+
     def rename(self, node: Node, to: str | None) -> Fix | None:
         """A certain fix: another word in the place of an unquoted one."""
         if to is None or not isinstance(node, Scalar) or not node.plain or not surely(node.text, to):
@@ -149,17 +158,8 @@ class Reader:
                 help="this version runs one-record flows: source, map, target",
             )
             return None
-        guess = near(name, names)
-        fix = self.rename(entry.key, guess)
-        self.say(
-            "FR030",
-            f"unknown key '{name}' in {what}",
-            entry.key,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"known here: {', '.join(name for name in names if name)}",
-            fix=fix,
-        )
-        return guess
+        help = f"known here: {', '.join(name for name in names if name)}"
+        return self.say_unknown("FR030", f"unknown key '{name}' in {what}", entry.key, name, names, help=help)
 
     def is_name(self, text: str) -> bool:
         return _NAME.fullmatch(text) is not None and text not in GRAMMAR

@@ -242,16 +242,8 @@ class Values:
             return None, None
         name = self.reader.text(node, "lookup")
         if name not in self.lookups:
-            guess = near(name, self.lookups)
-            fix = self.reader.rename(node, guess)
-            self.reader.say(
-                "FR150",
-                f"no lookup named '{name}'",
-                node,
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"lookups of this flow: {', '.join(self.lookups) or 'none'}",
-                fix=fix,
-            )
+            help = f"lookups of this flow: {', '.join(self.lookups) or 'none'}"
+            self.reader.say_unknown("FR150", f"no lookup named '{name}'", node, name, self.lookups, help=help)
             return None, None
         self.used.add(name)
         wanted, given = self.lookups[name], len(origin.parts) if isinstance(origin, Key) else 1

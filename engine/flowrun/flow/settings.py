@@ -69,14 +69,14 @@ def _connection(r: Reader, systems: Systems, name: str, node: Map) -> None:
     if not isinstance(connector, Scalar) or not connector.text:
         return  # said by the project's reader
     if connector.text not in systems.registry:
-        guess = near(connector.text, systems.registry)
-        r.say(
+        help = f"installed: {', '.join(systems.registry) or 'none'}"
+        r.say_unknown(
             "FR158",
             f"no connector '{connector.text}' is installed",
             connector,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"installed: {', '.join(systems.registry) or 'none'}",
-            fix=r.rename(connector, guess),
+            connector.text,
+            systems.registry,
+            help=help,
         )
         return
     _settings(r, systems, name, node, whole=True)

@@ -102,13 +102,12 @@ class SourceReader:
         for item in self.reader.items(node, "expand"):
             name = self.reader.text(item, "expand").split("/")[0]
             if name and name not in shape.fields:
-                guess = near(name, [n for n, f in shape.fields.items() if f.type in ("list", "object")])
-                self.reader.say(
+                self.reader.say_unknown(
                     "FR108",
                     f"{shape.name} has nothing named '{name}' to expand",
                     item,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    fix=self.reader.rename(item, guess),
+                    name,
+                    [n for n, f in shape.fields.items() if f.type in ("list", "object")],
                 )
 
     def _filter(
@@ -120,15 +119,8 @@ class SourceReader:
             name = entry.key.text
             known = info.filters if info is not None and info.filters is not None else shape.fields if shape else None
             if known is not None and name not in known:
-                guess = near(name, known)
-                r.say(
-                    "FR163",
-                    f"the source cannot filter by '{name}'",
-                    entry.key,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"it can by: {', '.join(list(known)[:20])}",
-                    fix=r.rename(entry.key, guess),
-                )
+                help = f"it can by: {', '.join(list(known)[:20])}"
+                r.say_unknown("FR163", f"the source cannot filter by '{name}'", entry.key, name, known, help=help)
             if isinstance(entry.value, Seq):
                 found[name] = r.texts(entry.value, name)
             else:
@@ -179,14 +171,14 @@ class SourceReader:
             event = r.text(parts["webhook"], "webhook")
             cls = self.systems.connector(connection) if connection else None
             if cls is not None and event and event not in cls.events:
-                guess = near(event, cls.events)
-                r.say(
+                help = f"it sends: {', '.join(cls.events) or 'none; use poll'}"
+                r.say_unknown(
                     "FR167",
                     f"connection '{connection}' sends no event '{event}'",
                     parts["webhook"],
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"it sends: {', '.join(cls.events) or 'none; use poll'}",
-                    fix=r.rename(parts["webhook"], guess),
+                    event,
+                    cls.events,
+                    help=help,
                 )
             return Webhook(event)
         name = "poll" if "poll" in parts else "schedule"

@@ -74,10 +74,7 @@ POLL: Box = {
 SCHEDULE: Box = {
     "cron": Word("Five fields: minute hour day month weekday.", "text", True, "0 3 * * *"),
     "zone": Word("IANA time zone of the cron line.", "text", False, "America/New_York"),
-    "cursor": POLL["cursor"],
-    "overlap": POLL["overlap"],
-    "full": POLL["full"],
-    "page_size": POLL["page_size"],
+    **{word: POLL[word] for word in POLL if word != "every"},
 }
 
 RECONCILE: Box = {
