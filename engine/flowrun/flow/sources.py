@@ -69,7 +69,7 @@ class SourceReader:
             r.say("FR048", f"'{record}' has a meaning of its own", parts["record"], help="choose another name")
         if info is not None and not info.readable and "trigger" in parts:
             r.say("FR162", f"{connection} cannot read '{object}'", parts["object"], help=info.note)
-        grouped = "group_by" in parts
+        grouped = parts.get("group_by")
         row_scope = {record: self._record(record, shape), "env": scope.get("env", ANY)}
         trigger = self._trigger(parts.get("trigger"), connection, info, record, grouped, shape)
         source = Source(
@@ -156,7 +156,7 @@ class SourceReader:
         connection: str,
         info: ObjectInfo | None,
         record: str,
-        grouped: bool,
+        grouped: Node | None,
         shape: Shape | None,
     ) -> Trigger | None:
         r = self.reader
@@ -205,7 +205,7 @@ class SourceReader:
                 severity="lint",
                 help="changes that are written late are missed; write overlap: 5m",
             )
-        if grouped and cursor and info is not None and not info.by_key and info.filters == ():
+        if grouped is not None and cursor and info is not None and not _rereads(grouped, record, info):
             r.say(
                 "FR170",
                 "groups need the complete set; this source cannot read a group's rows again",
@@ -219,6 +219,8 @@ class SourceReader:
             self._zone(inner.get("zone"), zone)
             return Schedule(cron, zone, cursor, int(overlap or 0), full, page_size)
         every = r.duration(inner.get("every"), "every")
+        if every == 0:
+            r.say("FR039", "'every' is longer than nothing", inner["every"], help="every: 10m")
         return Poll(int(every or 0), cursor, int(overlap or 0), full, page_size)
 
     def _cron(self, node: Node | None, text: str) -> None:
@@ -260,6 +262,12 @@ class SourceReader:
 
 def _missing(node: Node) -> Value:
     return Value(Literal_(""), node.span)
+
+
+def _rereads(group_by: Node, record: str, info: ObjectInfo) -> bool:
+    """Whether all rows of a group can be asked for: by one field, which the source can filter by."""
+    field = group_by.text.strip().removeprefix(f"{record}.") if isinstance(group_by, Scalar) else ""
+    return field.isidentifier() and field != record and (info.filters is None or field in info.filters)
 
 
 def _is_time(shape: Shape | None, path: str) -> bool:
