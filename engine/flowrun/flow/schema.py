@@ -95,13 +95,18 @@ def _word(word: Word) -> Schema:
     return {**about, **form} if form is not None else {**about, "$ref": f"#/$defs/{word.kind}"}
 
 
+def _no(pattern: str) -> Schema:
+    """Not another language's signs: ``{{`` in a path, ``${`` anywhere."""
+    return {"not": {"type": "string", "pattern": pattern}}
+
+
 _KINDS: Mapping[str, Schema] = {
     "version": {"const": 1},
     "name": {"type": "string"},
     "text": _SCALAR,
-    "template": {"type": "string"},
-    "path": {"type": "string"},
-    "calc": _SCALAR,
+    "template": {"type": "string", **_no(r"\$\{")},
+    "path": {"type": "string", **_no(r"\$\{|\{\{|\{%")},
+    "calc": {**_SCALAR, **_no(r"\$\{|\{\{|\{%")},
     "each": {"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]*\s+in\s+\S"},
     "boolean": {"type": "boolean"},
     "count": {"type": "integer", "minimum": 0},
@@ -116,6 +121,14 @@ _KINDS: Mapping[str, Schema] = {
     "names": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
 }
 """Kinds that need no definition of their own."""
+
+
+_EACH_ONLY = ("where", "number", "at_least", "empty")
+_COMPANY: Schema = {
+    "dependentRequired": {**{word: ["each"] for word in _EACH_ONLY}, "with": ["use"], "key": ["lookup"]},
+    "dependentSchemas": {"lookup": {"not": {"anyOf": [{"required": ["each"]}, {"required": ["map"]}]}}},
+}
+"""Keys that mean something only beside another, and ``lookup``, which takes one value."""
 
 
 def _definitions() -> dict[str, Schema]:
@@ -143,14 +156,14 @@ def _definitions() -> dict[str, Schema]:
         "map": {**_any(value), "minProperties": 1},
         "value": {
             "anyOf": [
-                {"type": "string"},
+                _KINDS["template"],
                 {"type": "array", "items": value},
                 {"$ref": "#/$defs/long_value"},
             ]
         },
-        "values": {"anyOf": [{"type": "string"}, {"type": "array", "items": value, "minItems": 1}]},
-        "long_value": {**_box(words.VALUE), "oneOf": _origins()},
-        "first": {"type": "array", "minItems": 1, "items": {**_box(words.CASE), "oneOf": _origins()}},
+        "values": {"anyOf": [_KINDS["template"], {"type": "array", "items": value, "minItems": 1}]},
+        "long_value": {**_box(words.VALUE), "oneOf": _origins(), **_COMPANY},
+        "first": {"type": "array", "minItems": 1, "items": {**_box(words.CASE), "oneOf": _origins(), **_COMPANY}},
         "with": _any(value),
         "default": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"$ref": "#/$defs/long_value"}]},
         "converters": _converters(CONVERTERS),

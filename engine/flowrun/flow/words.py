@@ -178,7 +178,7 @@ POLICY: Box = {
     "pause": Word("connection: stop sending through this connection.", "text", False, "connection"),
     "flag": Word("review: mark the record for a person.", "text", False, "review"),
     "finish": Word("success: the record counts as confirmed.", "text", False, "success"),
-    "undo": Word("true: run the undo of earlier steps.", "boolean"),
+    "undo": Word("Undo the earlier steps (reserved: comes with workflows).", "reserved"),
 }
 
 RETRY: Box = {
@@ -196,7 +196,7 @@ TEST: Box = {
     "expect_absent": Word("Fields that must not be there.", "names"),
     "expect_error": Word("{ class, field, message_has }.", "expect_error"),
     "expect_skipped": Word("only_when, or the lookup that skipped it.", "text"),
-    "expect_steps": Word("Steps in order (workflows).", "plain"),
+    "expect_steps": Word("Steps in order (reserved: comes with workflows).", "reserved"),
     "expect_dead_letter": Word("{ queue, key }.", "expect_dead_letter"),
 }
 
