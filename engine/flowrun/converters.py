@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar, get_args
 from flowrun.connector import installed
 from flowrun.errors import DataError, ProjectError
 from flowrun.expressions.converters import CONVERTERS, Convert, Converter, Parameter, number_of, text_of
+from flowrun.expressions.numbers import whole
 from flowrun.expressions.runtime import BadValue, kind, show
 
 GROUP = "flowrun.converters"
@@ -134,9 +135,12 @@ def _taken(name: str, takes: str, value: Any) -> Any:
         return text_of(value, name)
     if takes in ("integer", "decimal"):
         number = number_of(value, name)
-        if takes == "integer" and number != int(number):
+        if takes == "decimal":
+            return Decimal(number)
+        found = whole(number)
+        if found is None:
             raise BadValue(f"{name} takes a whole number, not {show(value)}")
-        return int(number) if takes == "integer" else Decimal(number)
+        return found
     if not isinstance(value, _CLASSES[takes]):
         raise BadValue(f"{name} takes {takes}, not {kind(value)}")
     return value

@@ -19,7 +19,7 @@ from flowrun.diagnostics import near
 from flowrun.errors import ExpressionError
 from flowrun.expressions import dates
 from flowrun.expressions.graphemes import cut
-from flowrun.expressions.numbers import EXACT, plain_decimal, spelled
+from flowrun.expressions.numbers import EXACT, plain_decimal, spelled, whole
 from flowrun.expressions.runtime import BadValue, kind, show
 from flowrun.expressions.text import json_text, number_text
 from flowrun.values import decode_json
@@ -142,13 +142,12 @@ def _integer() -> Convert:
     def convert(value: Any) -> int:
         if type(value) is int:
             return value
-        found = number_of(value, "integer")
-        whole = int(found)
-        if whole != found:
+        found = whole(number_of(value, "integer"))
+        if found is None:
             raise BadValue(
                 f"{show(value)} is not a whole number", help="round it first: as: [decimal 0 half_up, integer]"
             )
-        return whole
+        return found
 
     return convert
 

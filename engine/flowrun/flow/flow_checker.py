@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from flowrun.flow.examples import TestReader
 from flowrun.flow.fitting import Fitter
 from flowrun.flow.ignores import unignored
 from flowrun.flow.known import ANY, static
-from flowrun.flow.model import Flow, Lookup, Policy, Requirement, Rule, Var
+from flowrun.flow.model import FieldMap, Flow, Lookup, Policy, Requirement, Rule, Source, Target, Value, Var
 from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
+from flowrun.flow.nesting import Nesting, check_chains, values_of
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Analyses, Reader, Scope
 from flowrun.flow.rhs import Values
@@ -150,7 +151,9 @@ class FlowChecker:
             check_coverage(r, parts, tests, values.partial, self.name_span)
             self._unused(parts, values)
         graph = self._graph(variables, rules, lookups)
-        self._cycles(graph)
+        if not self._cycles(graph):
+            check_chains(r, graph)
+            Nesting(r, lookups).check(_values(source, target, fields, variables))
         check_identity(r, source, target, lookups, {name: needs for name, (needs, _) in graph.items()})
         if source is not None and fields is not None:
             check_codes(r, around.systems, source, fields, variables, lookups)
@@ -292,8 +295,9 @@ class FlowChecker:
             graph[f"lookups.{name}"] = (needs_of_lookup(one), use.span if use is not None else one.span)
         return {name: (needs | every if "vars" in needs else needs, span) for name, (needs, span) in graph.items()}
 
-    def _cycles(self, spanned: Mapping[str, tuple[set[str], Span]]) -> None:
-        """A value that needs itself."""
+    def _cycles(self, spanned: Mapping[str, tuple[set[str], Span]]) -> bool:
+        """A value that needs itself: whether there is one."""
+        before = len(self.reader.found)
         graph = {name: needs for name, (needs, _) in spanned.items()}
         done: set[str] = set()
         for first in graph:
@@ -311,6 +315,7 @@ class FlowChecker:
                 elif name in graph and name not in done:
                     trail.append(name)
                     stack.append(iter(sorted(graph[name])))
+        return len(self.reader.found) > before
 
     def _hash(self, values: Values, lookups: Mapping[str, Any], *shapes: Shape | None) -> str:
         """Of everything that decides what a record becomes."""
@@ -327,6 +332,19 @@ class FlowChecker:
         for shape in shapes:
             digest.update(self.around.systems.digest(shape))
         return digest.hexdigest()[:16]
+
+
+def _values(
+    source: Source | None, target: Target | None, fields: FieldMap | None, variables: Iterable[Var]
+) -> Iterator[Value]:
+    """Every value of a flow that stands by itself."""
+    yield from (variable.value for variable in variables)
+    yield from values_of(fields) if fields is not None else ()
+    named = [source.key, source.version, source.keep_order_by] if source is not None else []
+    named += [target.idempotency_key] if target is not None else []
+    yield from (value for value in named if value is not None)
+    for save in target.save if target is not None else ():
+        yield from (save.source_id, save.target_id)
 
 
 def _entries(node: Node | None) -> Sequence[Any]:

@@ -32,6 +32,7 @@ from flowrun.project import constant, unquoted
 if TYPE_CHECKING:
     pass
 
+PARTS_MAX = 60  # of a dotted name
 _PATH = re.compile(r"\w+(\.\w+)*")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _EMPTY_MAP_HELP = "a nested object is written  NAME: { map: { … } }  or  NAME.FIELD: …"
@@ -327,6 +328,9 @@ class Values:
 
     def _field(self, entry: Entry, scope: Scope) -> FieldMapping | None:
         path = tuple(entry.key.text.split("."))
+        if len(path) > PARTS_MAX:
+            self.reader.say("FR118", f"a name of more than {PARTS_MAX} parts", entry.key)
+            return None
         if not all(path):
             self.reader.say("FR035", f"'{entry.key.text}' is no field name", entry.key)
             return None
