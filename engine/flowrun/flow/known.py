@@ -51,7 +51,9 @@ def convertible(reader: Reader, value: Value, scope: Scope) -> bool:
     """Converters take one value; only json, list and hash take a list or an object. A project's own may."""
     if not value.converters:
         return True
-    given = static(reader, replace(value, converters=()), scope)
+    given = Field("", "text") if value.lookup is not None else _static_origin(reader, value.origin, scope)
+    if given.type not in ("list", "object") and not any(call.of.gives == "list" for call in value.converters):
+        return True
     for call in value.converters:
         if given.type in ("list", "object") and call.name not in ("json", "list", "hash") and not call.of.source:
             shown = f"{'a' if given.type == 'list' else 'an'} {given.type}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowrun.diagnostics import Span
-from flowrun.flow.model import Each, FieldMap, First, Items, Key, Lookup, Nested, Value
+from flowrun.flow.model import Each, Expr, FieldMap, First, Items, Key, Literal_, Lookup, Nested, Value
 from flowrun.flow.reading import Reader
 
 DEPTH_MAX = 30
@@ -30,6 +30,8 @@ class Nesting:
     def _depth(self, value: Value, above: int = 0) -> int:
         if above > DEPTH_MAX:
             return above
+        if type(value.origin) in (Expr, Literal_) and value.default is None and value.lookup is None:
+            return above + (value.when is not None)  # most of them
         here = above + _BRANCH * ((value.when is not None) + (value.default is not None))
         inside = here + _LOOP * isinstance(value.origin, Each | First)
         lookup = self.lookups.get(value.lookup or "")
