@@ -76,6 +76,7 @@ class Project:
     alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
+    converters: tuple[str, ...] = ()
     on_error: Map | None = None
     document: Document | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -199,6 +200,7 @@ _KEYS = {
     "alerts": "where alerts go, by name",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
+    "converters": "converters in Python that flows may use",
     "on_error": "policies for flows that have none of their own",
 }
 _ENVIRONMENT_KEYS = ("values", "sandbox", "store", "connections")
@@ -231,6 +233,7 @@ class _Reader:
             alerts={key: self.plain(node) for key, node in self.entries(top.get("alerts"))},
             owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
             secrets_dir=self.text(top.get("secrets")) or None,
+            converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,
             document=self.document,
         )
@@ -273,6 +276,13 @@ class _Reader:
         self.say("FR031", "one value belongs here", node)
         return ""
 
+    def names(self, node: Node | None) -> tuple[str, ...]:
+        """A list of names, or one."""
+        if isinstance(node, Map):
+            self.say("FR031", "a list of names belongs here", node)
+        items = node.items if isinstance(node, Seq) else () if node is None or isinstance(node, Map) else (node,)
+        return tuple(text for item in items if (text := self.text(item)))
+
     def connections(self, node: Node | None) -> Iterator[tuple[str, ConnectionSpec]]:
         for name, value in self.entries(node):
             if not isinstance(value, Map):
@@ -296,7 +306,6 @@ class _Reader:
                 self.say("FR031", f"environment '{name}' needs values", value, "values: { … }")
                 continue
             self.known(value, _ENVIRONMENT_KEYS)
-            sandbox = value.get("sandbox")
             store = self.plain(value.get("store"), references=True) if value.get("store") else None
             if isinstance(store, SecretRef):
                 store = None
@@ -308,7 +317,7 @@ class _Reader:
                         k: constant(v) if isinstance(v, Scalar) else self.plain(v)
                         for k, v in self.entries(value.get("values"))
                     },
-                    sandbox=tuple(self.text(item) for item in sandbox.items) if isinstance(sandbox, Seq) else (),
+                    sandbox=self.names(value.get("sandbox")),
                     store=store,
                     connections={k: self.plain(v, references=True) for k, v in self.entries(value.get("connections"))},
                     span=value.span,

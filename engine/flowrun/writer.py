@@ -251,8 +251,8 @@ class Writer:
             log().error("connector broke", flow=self.flow.name, error=type(error).__name__, exc_info=True)
             return [DeliveryUnknown(f"the connector broke: {type(error).__name__}")] * len(items)
 
-    def _remember(self, tx: Connection, row: Row, receipt: Receipt) -> None:
-        saves = self.plan.saves(row.payload, receipt.response)
+    def _remember(self, tx: Connection, row: Row, mapped: Mapped, receipt: Receipt) -> None:
+        saves = self.plan.saves(row.payload, receipt.response, mapped.lookups)
         if isinstance(saves, Rejected):
             log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
             self.counts.warnings += 1
@@ -268,7 +268,7 @@ class Writer:
     ) -> None:
         with self.store.transaction() as tx:
             self.store.confirm(tx, row, intent, receipt, how=how, body=body)
-            self._remember(tx, row, receipt)
+            self._remember(tx, row, mapped, receipt)
             if self.flow.target.only_changes:
                 self.store.note_sent(tx, row.flow, self._object(mapped), fingerprint(body))
         self.counts.confirmed += 1
@@ -354,7 +354,7 @@ class Writer:
             elif policy.finish == "success" and receipt is not None:
                 self.store.confirm(tx, row, intent, receipt, how="finished", body=mapped.body, flag=policy.flag)
                 if receipt.response:
-                    self._remember(tx, row, receipt)
+                    self._remember(tx, row, mapped, receipt)
                 self.counts.confirmed += 1
                 self._report(row, "confirmed", failure.message)
             elif policy.retry is not None and tries <= policy.retry.times:

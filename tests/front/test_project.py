@@ -92,6 +92,8 @@ def test_an_environment_changes_a_connection(root: Path) -> None:
         ("base_url: { env: XCART_URL }", "base_url: shop.example", ["FR210"]),
         ("also: [finance]", "also: [finanze]", ["FR179"]),
         ("sandbox: [s4, xcart]", "sandbox: [s4, cart]", ["FR151"]),
+        ("sandbox: [s4, xcart]", "sandbox: cart", ["FR151"]),
+        ("sandbox: [s4, xcart]", "sandbox: { s4: true }", ["FR031"]),
         ("project: shop-to-erp", "project: shop-to-erp\non_error: { netwrk: { dead_letter: x } }", ["FR160"]),
         ("project: shop-to-erp", "project: shop-to-erp\nowners: { a: { secret: x } }", ["FR196"]),
         ("flowrun: 1", "flowrun: 9", ["FR021"]),

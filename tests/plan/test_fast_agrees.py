@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from msgspec.structs import replace
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from test_plan import plan_of
 
 from flowrun.contract import Field, Shape

@@ -109,7 +109,8 @@ def _code() -> Iterable[str]:
 
     from flowrun.connector import installed
 
-    packages = {"flowrun", *(place.split(".")[0].split(":")[0] for place in installed().values())}
+    places = [*installed().values(), *installed("flowrun.converters").values()]
+    packages = {"flowrun", *(place.split(".")[0].split(":")[0] for place in places)}
     for package in sorted(packages):
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec is not None else ():

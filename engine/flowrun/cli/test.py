@@ -12,6 +12,7 @@ from flowrun.cli.junit import Case, junit
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_diagnostics
 from flowrun.connector import discover
+from flowrun.converters import failures
 from flowrun.errors import ProjectError
 from flowrun.flow import check_project
 from flowrun.project import load_project
@@ -47,6 +48,9 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
         print_diagnostics(errors, checked.documents, err=True)
         return EXIT_FINDINGS
     values = project.environment("test" if "test" in project.environments else None).values
+    broken = [said for own in checked.converters.values() for said in failures(own)]
+    for said in broken:
+        click.echo(f"{click.style('FAILED', fg='red', bold=True)}  converter: {said}", err=form != "text")
     results = [result for flow in checked.flows for result in run_tests(flow, values)]
     if form == "json":
         click.echo(json.dumps([_as_json(r) for r in results], indent=2, ensure_ascii=False))
@@ -54,7 +58,7 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
         click.echo(_junit(results))
     else:
         _print(results)
-    failed = any(not r.passed for r in results)
+    failed = bool(broken) or any(not r.passed for r in results)
     if mutate and failed:
         click.echo("nothing was changed: a flow whose tests fail has to be mended first", err=True)
     elif mutate:

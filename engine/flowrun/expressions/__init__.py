@@ -12,8 +12,8 @@ from functools import lru_cache
 from flowrun.expressions.analyse import analyse
 from flowrun.expressions.code import Code
 from flowrun.expressions.findings import Analysis, Finding, PathRead
-from flowrun.expressions.jinja_operators import Kind
 from flowrun.expressions.jinja_parse import parse_jinja
+from flowrun.expressions.jinja_reading import Kind
 from flowrun.expressions.jinja_template import emit_jinja
 from flowrun.expressions.jmespath_emit import emit_jmespath
 from flowrun.expressions.jmespath_parse import parse_jmespath

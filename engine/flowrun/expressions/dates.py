@@ -94,6 +94,8 @@ def _from_seconds(value: Any, per_second: int) -> datetime:
 
 def _iso(value: Any) -> datetime | date:
     if type(value) is not str:
+        if isinstance(value, date):  # of another converter: as: [datetime unix, date America/New_York]
+            return value
         raise BadValue(f"{show(value)} is not text in ISO form", help="for seconds since 1970 write `date unix`")
     text = value.strip()
     try:
@@ -129,6 +131,17 @@ def reader(form: str) -> Callable[[Any], datetime | date]:
         return found if has_time or found.tzinfo else found.date()
 
     return read
+
+
+def bad_pattern(form: str) -> str:
+    """What is wrong with a strptime pattern, in words; "" when nothing is."""
+    try:
+        datetime.strptime("", form)
+    except ValueError as error:
+        return str(error) if "directive" in str(error) or "stray" in str(error) else ""
+    except Exception:  # two directives with one name make a bad regular expression of it
+        return f"'{form}' names one part twice"
+    return ""
 
 
 def to_datetime(form: str, zone_name: str | None) -> Callable[[Any], datetime]:
@@ -170,23 +183,26 @@ def to_date(form: str, zone_name: str | None) -> Callable[[Any], date]:
     return day_of_seconds(zone_name, convert) if form == "unix" and zone_name is not None else convert
 
 
+def _iso_time(value: Any) -> datetime | date | time:
+    if isinstance(value, time | datetime):
+        return value
+    if type(value) is not str:
+        raise BadValue(f"{show(value)} is not text in ISO form")
+    text = value.strip()
+    try:
+        return time.fromisoformat(text) if "T" not in text and " " not in text else datetime.fromisoformat(text)
+    except ValueError:
+        raise BadValue(f"{show(value)} is not a time in ISO form") from None
+
+
 def to_time(form: str, zone_name: str | None) -> Callable[[Any], time]:
     """value → time of day, in the zone when one is written."""
-    read = None if form == "iso" else reader(form)
+    read = _iso_time if form == "iso" else reader(form)
 
     def convert(value: Any) -> time:
-        if read is None:
-            if type(value) is not str:
-                raise BadValue(f"{show(value)} is not text in ISO form")
-            text = value.strip()
-            try:
-                if "T" not in text and " " not in text:
-                    return time.fromisoformat(text)
-                found: datetime | date = datetime.fromisoformat(text)
-            except ValueError:
-                raise BadValue(f"{show(value)} is not a time in ISO form") from None
-        else:
-            found = read(value)
+        found = read(value)
+        if isinstance(found, time):
+            return found
         if not isinstance(found, datetime):
             raise BadValue(f"{show(value)} holds no time of day")
         if found.tzinfo is not None and zone_name is not None:

@@ -27,7 +27,7 @@ def f_int(fuel: Fuel, value: Any, default: Any = 0, base: Any = 10) -> Any:
             try:
                 return int(value[:1000], whole_number(base, "int", 36))
             except ValueError:
-                return default
+                pass  # as Jinja does it: then as a decimal number
         found = plain_decimal(value.strip())
         return default if found is None else int(found)
     if isinstance(value, (int, Decimal, float)):

@@ -11,8 +11,8 @@ from jinja2 import nodes
 from flowrun.errors import ExpressionError
 from flowrun.expressions.code import Code
 from flowrun.expressions.jinja_emit import Expressions
-from flowrun.expressions.jinja_operators import Kind, Value, Variable
 from flowrun.expressions.jinja_parse import assigned, set_names
+from flowrun.expressions.jinja_reading import Kind, Value, Variable
 from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.jinja_values import concat, rows, unpack
 from flowrun.expressions.parsed import Parsed, too_deep

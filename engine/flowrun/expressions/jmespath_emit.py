@@ -366,7 +366,7 @@ def calls(node: Node) -> bool:
 
 
 def _asks_first(node: Node) -> bool:
-    if node["type"] == "index_expression" and node["children"][0]["type"] == "identity":
+    if node["type"] == "index_expression" and node["children"][0]["type"] == "identity" and len(node["children"]) == 2:
         node = node["children"][1]
     return bool(node["type"] == "index" and node["value"] == 0)
 

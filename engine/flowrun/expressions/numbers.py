@@ -96,6 +96,15 @@ def bounded(value: Decimal) -> Decimal:
     return _too_many()
 
 
+def whole(value: int | Decimal) -> int | None:
+    """The value as int; None when it has a fraction. Raises OverBudget: 1E+999999 would be written out for a minute."""
+    if type(value) is int:
+        return value
+    found = bounded(Decimal(value))
+    made = int(found)
+    return made if made == found else None
+
+
 def _too_many() -> NoReturn:
     raise OverBudget(f"budget_exceeded: a number of more than {DIGITS_MAX} digits")
 

@@ -14,6 +14,7 @@ from typing import Any
 from flowrun.contract import Field
 from flowrun.expressions import dates
 from flowrun.expressions.converters import EXACT_ROUND, as_text, number_of
+from flowrun.expressions.numbers import whole
 from flowrun.expressions.runtime import BadValue, kind, show
 from flowrun.expressions.text import number_text
 
@@ -91,10 +92,10 @@ def _integer(field: Field, _: bool) -> Callable[[Any], Any]:
     def fit(value: Any) -> int:
         if type(value) is int:
             return value
-        number = number_of(value, field.name)
-        if number != int(number):
+        number = whole(number_of(value, field.name))
+        if number is None:
             raise BadValue(f"{show(value)} is not a whole number, which {field.name} takes")
-        return int(number)
+        return number
 
     return fit
 

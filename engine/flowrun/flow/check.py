@@ -5,18 +5,19 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowrun.connector import Registry
 from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Scalar, parse
 from flowrun.errors import InvalidFlow, ProjectError
+from flowrun.expressions.converters import Converter
+from flowrun.flow.compounds import Fragment
 from flowrun.flow.flow_checker import FlowChecker, Surroundings
 from flowrun.flow.ignores import MARK, unignored
 from flowrun.flow.model import Flow
 from flowrun.flow.reading import Analyses, Reader
-from flowrun.flow.rhs import Fragment
 from flowrun.flow.settings import check_settings
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import Tables
@@ -30,7 +31,7 @@ class Checked:
     """flows: those without an error. diagnostics: of every file, flowrun.yaml first, then in file order.
 
     files: what was looked at; fragments: those of them that hold one. documents: every file that was read, by name.
-    tables: files that lookups named, there or not.
+    tables: files that lookups named, there or not. converters: of the project, in Python.
     """
 
     flows: tuple[Flow, ...]
@@ -39,6 +40,7 @@ class Checked:
     documents: Mapping[str, Document]
     tables: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
+    converters: Mapping[str, Converter] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
@@ -92,7 +94,15 @@ class _Run:
         fragments = tuple(
             one.document.file for one in self.around.fragments.values() if one.document.file in self.found
         )
-        return Checked(good, tuple(kept), tuple(self.wanted), self.documents, self.around.tables.names, fragments)
+        return Checked(
+            good,
+            tuple(kept),
+            tuple(self.wanted),
+            self.documents,
+            self.around.tables.names,
+            fragments,
+            self.around.converters,
+        )
 
     def _check(self, name: str, document: Document) -> None:
         checker = FlowChecker(document, self.around)

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Span
+from flowrun.expressions.converters import Converter
 
 Constant = str | int | bool | Decimal | None
 
@@ -31,6 +32,7 @@ class ConverterCall(Struct, frozen=True):
     name: str
     args: tuple[str, ...]
     span: Span
+    of: Converter
 
 
 class Case(Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from flowrun.contract import Field
-from flowrun.expressions.converters import CONVERTERS, converter
+from flowrun.expressions.converters import Convert, converter
 from flowrun.expressions.to_contract import canonical, fitter
 from flowrun.flow.model import ConverterCall, Expr, First, Value
 from flowrun.plan.called import is_blank, no_value
@@ -89,10 +89,12 @@ class Converting(Lines):
         if self.code.explain or value.lookup is not None or value.keep_blank:
             return None
         kind = "" if raw or contract is None else contract.type
+        if any(call.of.source for call in value.converters):
+            return None  # a project's own; nobody knows whether it gives the same twice
         names = {call.name for call in value.converters}
         if not (names & {*_COSTLY} or kind in _COSTLY) or names & {"list", "unjson"} or kind in ("list", "object"):
             return None  # cheap; or what is made can be changed, so that no two records may share it
-        steps = [converter(call.name, call.args) for call in value.converters]
+        steps = [made(call) for call in value.converters]
         fit = None if raw else fitter(contract, self.text_numbers)
         what = said(value)
 
@@ -156,8 +158,8 @@ class Converting(Lines):
         code = self.code
         call = value.converters[place]
         before = code.fact(v)
-        slow = f"{self.fn(converter(call.name, call.args), call.name)}({v})"
-        gives = CONVERTERS[call.name].gives
+        slow = f"{self.fn(made(call), call.name)}({v})"
+        gives = call.of.gives
         if before.text and not code.explain:
             if call.name == "truncate":
                 return self._cut(value, place, v, slow, contract, raw, missing)
@@ -167,6 +169,8 @@ class Converting(Lines):
         else:
             result = self.local(slow)
         self.event("converted", repr(" ".join((call.name, *call.args))), v, result)
+        if call.of.source:
+            return result  # a project's own may give None, whatever it declares
         stays = call.name in _KEEPS_TEXT or gives in _NEVER_BLANK or gives is None
         code.learn(result, text=gives == "text" or (gives is None and before.text), said=stays and before.said)
         return result
@@ -240,7 +244,8 @@ class Converting(Lines):
         known = code.fact(v)
         if fit is None or (fit is canonical and (known.text or not _dated(value))):
             return v
-        gives = CONVERTERS[value.converters[-1].name].gives if value.converters else None
+        last = value.converters[-1].of if value.converters else None
+        gives = last.gives if last is not None and not last.source else None  # a project's date may be a datetime
         if gives in ("date", "time") and (fit is canonical or (contract is not None and contract.type == gives)):
             return self.local(f"{v}.isoformat()")
         call = f"{self.fn(fit, 'fit')}({v})"
@@ -259,6 +264,11 @@ class Converting(Lines):
         return result
 
 
+def made(call: ConverterCall) -> Convert:
+    """The function of a converter, its arguments given."""
+    return call.of.make(*call.args) if call.of.source else converter(call.name, call.args)
+
+
 def _is_text(contract: Field | None, least: int = 0) -> bool:
     """Whether the contract asks for text and nothing but a length, of ``least`` or more."""
     if contract is None or contract.type != "text" or contract.enum:
@@ -269,7 +279,7 @@ def _is_text(contract: Field | None, least: int = 0) -> bool:
 def _dated(value: Value) -> bool:
     """Whether a date may stand here that must become text: from a converter, or read from a variable."""
     if value.converters:
-        return CONVERTERS[value.converters[-1].name].gives in ("date", "datetime", "time", None)
+        return value.converters[-1].of.gives in ("date", "datetime", "time", "any", None)
     if value.lookup is not None:
         return False
     if isinstance(value.origin, Expr):

@@ -97,26 +97,28 @@ class ValueEmitter(Steps):
         self, value: Value, names: Names, path: Path, contract: Field | None, *, raw: bool = False
     ) -> tuple[str, bool]:
         """Emit a value; returns (local, whether it always has a value). raw: no contract step (variables, keys):
-        the value keeps its own type, and a missing optional one is None."""
+        the value keeps its own type, and one that is missing or left out is None, never ABSENT."""
         if value.when is not None:
-            result = self.local(self.fn(ABSENT, "absent"), "w")
+            result = self.local("None" if raw else self.fn(ABSENT, "absent"), "w")
             held = self.expr(value.when, names)
             self.event("condition", self.fn(value.when.text), held)
             with self.code.block(f"if {held}:"):
-                local, _ = self._always(value, names, path, contract, raw)
-                self.code.line(f"{result} = {local}")
-            return result, False
-        return self._always(value, names, path, contract, raw)
+                local, sure = self._always(value, names, path, contract, raw)
+                self.code.line(f"{result} = {self._none_when_absent(local, sure) if raw else local}")
+            return result, raw
+        local, sure = self._always(value, names, path, contract, raw)
+        return (self._none_when_absent(local, sure), True) if raw else (local, sure)
 
     def _always(self, value: Value, names: Names, path: Path, contract: Field | None, raw: bool) -> tuple[str, bool]:
         origin = value.origin
         if isinstance(origin, Literal_) and not value.converters and value.lookup is None:
             return self._constant(origin.value, contract, raw), True
-        if isinstance(origin, Nested) and value.lookup is None and not value.converters and value.default is None:
+        plain = not value.converters and value.default is None and not value.null_send
+        if isinstance(origin, Nested) and value.lookup is None and plain:
             return self._nested(origin, names, path)
         if isinstance(origin, Each):
-            return self._each(value, origin, names, path)
-        if isinstance(origin, Items) and value.default is None and not value.converters:
+            return self._each(value, origin, names, path, contract, raw)
+        if isinstance(origin, Items) and plain:
             # Like a loop: a list whose every item was left out by its ``when`` is left out itself.
             return self._items(origin, names, path, contract)
         v = self._origin(origin, names, path, contract)
@@ -234,14 +236,16 @@ class ValueEmitter(Steps):
         """Lines that put the case's value into ``result``; what is certain of it."""
         with self.at(value.span, path):
             chosen = replace(value, optional=value.optional or value.default is None)
-            local, sure = self.value(chosen, names, path, None, raw=True)
+            local, _ = self.value(chosen, names, path, None, raw=True)
             fact = self.code.fact(local)
-            self.code.line(f"{result} = {self._none_when_absent(local, sure)}")
+            self.code.line(f"{result} = {local}")
         return fact
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
-    def _each(self, value: Value, origin: Each, names: Names, path: Path) -> tuple[str, bool]:
+    def _each(
+        self, value: Value, origin: Each, names: Names, path: Path, contract: Field | None, raw: bool
+    ) -> tuple[str, bool]:
         items = self.expr(origin.items, names)
         rows, row = self.code.temp("rows"), self.code.temp("row")
         what = self.fn(origin.items.text)
@@ -270,13 +274,11 @@ class ValueEmitter(Steps):
         if origin.at_least:
             with self.code.block(f"if len({rows}) < {origin.at_least}:"):
                 self.code.line(f"{self.fn(too_few)}(len({rows}), {origin.at_least}, {what})")
-            return rows, True
-        if origin.keep_empty:
-            return rows, True
-        if value.default is not None:
-            return self._settled(value, self.local(f"{rows} or None"), names, path, None, False)
-        result = self.local(f"{rows} or {self.fn(ABSENT, 'absent')}")
-        return result, False
+        sure = bool(origin.at_least) or origin.keep_empty
+        if value.converters or value.default is not None or value.null_send:
+            found = rows if sure else self.local(f"{rows} or None")
+            return self.possible(replace(value, optional=True), found, names, path, contract, raw)
+        return (rows, True) if sure else (self.local(f"{rows} or {self.fn(ABSENT, 'absent')}"), False)
 
 
 def _tree(fields: FieldMap) -> list[tuple[str, FieldMapping | FieldMap]]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from flowrun.diagnostics import NOWHERE, Span
-from flowrun.lookups import Key
+from flowrun.lookups import Key, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Identity:
 
 
 class Mapped(msgspec.Struct):  # one is made per record, and a dataclass takes four times as long to make
-    """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run."""
+    """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run.
+    lookups: what the record was mapped with; ``Plan.saves`` wants it."""
 
     body: dict[str, Any]
     idempotency_key: str | None = None
     match: Mapping[str, Any] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lookups: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

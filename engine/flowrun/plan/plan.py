@@ -15,9 +15,9 @@ from flowrun.expressions.converters import as_text
 from flowrun.expressions.numbers import EXACT
 from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
 from flowrun.flow.model import Expr, Flow, Value
-from flowrun.flow.needs import exprs_of_map, needs_of_expr, needs_of_value
+from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_map, needs_of_value
 from flowrun.lookups import Snapshot, Wanted_
-from flowrun.plan.called import SkipRecord
+from flowrun.plan.called import SkipRecord, no_value
 from flowrun.plan.emit import ValueEmitter
 from flowrun.plan.explain import Event, Explanation
 from flowrun.plan.lines import Path
@@ -110,7 +110,7 @@ class Plan:
                 body, key, match = call(record, lookups, fuel, warnings)
             except Exception as error:
                 return self._failed(self._apply, error)
-            return Mapped(body, key, match, tuple(warnings) if warnings else ())
+            return Mapped(body, key, match, tuple(warnings) if warnings else (), lookups)
 
         return mapped
 
@@ -146,8 +146,10 @@ class Plan:
             setcontext(outer)
         return found
 
-    def saves(self, record: Mapping[str, Any], response: Mapping[str, Any]) -> tuple[SavedXref, ...] | Rejected:
-        """The cross-references to remember after delivery."""
+    def saves(
+        self, record: Mapping[str, Any], response: Mapping[str, Any], lookups: Snapshot | None = None
+    ) -> tuple[SavedXref, ...] | Rejected:
+        """The cross-references to remember after delivery. lookups: what the record was mapped with."""
         if not self.flow.target.save:
             return ()
         if self._saves is None:
@@ -155,7 +157,7 @@ class Plan:
         outer = getcontext()
         setcontext(EXACT)
         try:
-            found: list[SavedXref] = self._saves.call(record, _NOTHING, Fuel(), [], response)
+            found: list[SavedXref] = self._saves.call(record, lookups or _NOTHING, Fuel(), [], response)
         except Exception as error:
             failed = self._failed(self._saves, error)
             assert isinstance(failed, Rejected)
@@ -175,7 +177,7 @@ class Plan:
         outcome: Outcome
         try:
             body, key, match = self._explain.call(record, lookups, Fuel(), warnings, events.append)
-            outcome = Mapped(body, key, match, tuple(warnings))
+            outcome = Mapped(body, key, match, tuple(warnings), lookups)
         except Exception as error:
             outcome = self._failed(self._explain, error)
         finally:
@@ -248,7 +250,18 @@ class Plan:
         if flow.target.idempotency_key is not None:
             with emitter.at(flow.target.idempotency_key.span, ("idempotency.key",)):
                 key, _ = emitter.value(flow.target.idempotency_key, names, ("idempotency.key",), None, raw=True)
-                key = key if code.fact(key).text else f"{emitter.fn(key_text)}({key})"
+                if not code.fact(key).text:
+                    key = emitter.local(f"{emitter.fn(key_text)}({key})")
+                if not code.fact(key).said:
+                    with code.block(f"if not {key}:"):
+                        code.line(f"{emitter.fn(no_value)}('the idempotency key')")
+        for save in flow.target.save:
+            for value in (save.source_id, save.target_id):
+                needs = needs_of_value(value)
+                if "response" not in needs and any(need.startswith("lookups.") for need in needs):
+                    named.need(needs)  # asked now, so that its answer is held, or is missing, before anything is sent
+                    with emitter.at(value.span, ("save",)):
+                        emitter.value(value, names, ("save",), None, raw=True)
         match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
         code.line(f"return {body}, {key}, {{{match}}}")
         arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
@@ -267,7 +280,10 @@ class Plan:
             path = (f"source.{title}",)
             with emitter.at(value.span, path):
                 local, _ = emitter.value(value, names, path, None, raw=True)
-                found.append(f"{emitter.fn(key_text)}({local})")
+                found.append(emitter.local(f"{emitter.fn(key_text)}({local})"))
+                if title == "key":  # records without one would all be the same record
+                    with code.block(f"if not {found[-1]}:"):
+                        code.line(f"{emitter.fn(no_value)}('the key')")
         code.line(f"return {', '.join(found)}")
         return _Function(code.build("record, look, fuel, warnings", name="identify"), emitter)
 
@@ -294,9 +310,10 @@ class Plan:
                 path = (f"save.{title}",)
                 with emitter.at(value.span, path):
                     local, _ = emitter.value(value, names, path, None, raw=True)
-                    ids.append(f"{emitter.fn(key_text)}({local})")
+                    ids.append(emitter.local(f"{emitter.fn(key_text)}({local})"))
             entries.append(f"{emitter.fn(SavedXref)}({code.bind(save.xref)}, {', '.join(ids)})")
-        code.line(f"return [{', '.join(entries)}]")
+        kept = "one.source_id is not None and one.target_id is not None"  # an optional id leaves its entry out
+        code.line(f"return [one for one in ({''.join(entry + ',' for entry in entries)}) if {kept}]")
         return _Function(code.build("record, look, fuel, warnings, response", name="saves"), emitter)
 
 
@@ -313,12 +330,15 @@ class _Named:
         self.names = names
         self.rules = {rule.name: rule for rule in flow.rules}
         self.vars = {f"vars.{v.name}": v for v in flow.vars}
+        self.lookups = {f"lookups.{name}": lookup for name, lookup in flow.lookups.items()}
         self.done: set[str] = set()
         if flow.vars:
             code.line("vars = {}")
             names["vars"] = "vars"
 
     def need(self, needed: set[str]) -> None:
+        for name in needed & self.lookups.keys():  # never in a circle: the checker refuses that
+            self.need(needs_of_lookup(self.lookups[name]))
         for name in [*self.vars, *self.rules]:  # in file order
             if name in needed or ("vars" in needed and name in self.vars):
                 self._emit(name)
@@ -351,12 +371,9 @@ class _Named:
 
 def _used(flow: Flow) -> set[str]:
     """Rules and variables that the mapping needs. The others are computed only when something needs them."""
-    needed = {need for expr in exprs_of_map(flow.map) for need in needs_of_expr(expr)}
+    needed = needs_of_map(flow.map)
     if flow.target.idempotency_key is not None:
         needed |= needs_of_value(flow.target.idempotency_key)
-    for lookup in flow.lookups.values():
-        if lookup.on_miss.use is not None:
-            needed |= needs_of_value(lookup.on_miss.use)
     return needed
 
 

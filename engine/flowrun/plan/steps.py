@@ -115,11 +115,9 @@ class Steps(Converting):
         if value.default is not None:
             local, sure = self.value(value.default, names, path, contract, raw=raw)
             fact = self.code.fact(local)
-            if not sure and raw:
-                local = f"None if {local} is {self.fn(ABSENT, 'absent')} else {local}"
             self.code.line(f"{result} = {local}")
             self.event("default", result, "'default'")
-            return sure or raw, fact.text and fact.said
+            return sure, fact.text and fact.said
         if value.null_send:
             self.code.line(f"{result} = None")
             self.event("default", "None", "'null: send'")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from msgspec.structs import replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from flowrun.expressions.text import number_text
 from flowrun.flow.model import Flow, FlowTest, Lookup
