@@ -21,7 +21,7 @@ from flowrun.plan import Mapped, Rejected, compile_plan
 from flowrun.project import load_project
 
 MODULE = '''
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from flowrun.converters import converter
 
@@ -42,6 +42,24 @@ def nothing(value: str) -> object:
     """no value; or a day"""
     return date(2026, 5, 4) if value == "day" else None
 
+@converter(takes="decimal", gives="decimal", examples=[("0", None)])
+def unless_zero(value: Decimal) -> Decimal | None:
+    """no value for zero"""
+    return value or None
+
+@converter(takes="text", gives="date", examples=[("x", None)])
+def moment(value: str) -> object:
+    """a moment, where a day is declared"""
+    return datetime(2026, 5, 4, 10, tzinfo=UTC) if value == "now" else None
+
+CALLS = []
+
+@converter(takes="text", gives="integer", examples=[("a", 0)])
+def counting(value: str) -> int:
+    """how often it was asked"""
+    CALLS.extend(value.strip("a"))
+    return len(CALLS)
+
 @converter(takes="any", gives="decimal", examples=[(1, Decimal("1.5"))])
 def floats(value: object) -> object:
     """declares what it does not give"""
@@ -59,6 +77,9 @@ POINTS = """[flowrun.converters]
 gtin14 = own_of_test:gtin14
 doubled = own_of_test:doubled
 nothing = own_of_test:nothing
+unless_zero = own_of_test:unless_zero
+moment = own_of_test:moment
+counting = own_of_test:counting
 floats = own_of_test:floats
 breaks = own_of_test:breaks
 undeclared = own_of_test:undeclared
@@ -66,7 +87,7 @@ absent = own_of_test:absent
 never_listed = a_module_that_is_not_there:x
 """
 PROJECT = """flowrun: 1
-converters: [gtin14, doubled, nothing, floats, breaks]
+converters: [gtin14, doubled, nothing, unless_zero, moment, counting, floats, breaks]
 connections: { files: { connector: file, root: data } }
 environments: { test: {} }
 """
@@ -131,6 +152,24 @@ def body(root: Path, words: str, value: Any) -> Any:
 )
 def test_in_a_flow(root: Path, words: str, value: Any, wanted: Any) -> None:
     assert body(root, words, value) == wanted
+
+
+@pytest.mark.parametrize("ending", [", default: none", ""])
+def test_none_is_no_value_whatever_is_declared(root: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """In the fast way, too, where a number is otherwise never tested for being there."""
+    monkeypatch.setattr(f"{__name__}.FLOW", FLOW.replace(", default: none", ending))
+    assert body(root, "unless_zero", "0") == ("none" if ending else "a: r.a has no value")
+    assert body(root, "unless_zero", "2.50") == Decimal("2.50")
+    assert body(root, "moment", "now") == "2026-05-04T10:00:00Z"
+
+
+def test_nothing_of_another_is_remembered(root: Path) -> None:
+    """What it gives may differ from one call to the next, so a costly neighbour does not make it remembered."""
+    (root / "flows/t.yaml").write_text(FLOW.replace("AS", "counting, not_below 0, integer"))
+    plan = compile_plan(check_project(load_project(root), discover()).flows[0], {})
+    outcomes = [plan.apply({"id": "1", "a": "7"}) for _ in range(2)]
+    first, second = (one.body["a"] for one in outcomes if isinstance(one, Mapped))
+    assert second == first + 1
 
 
 @pytest.mark.parametrize(

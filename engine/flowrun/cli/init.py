@@ -9,6 +9,7 @@ import click
 
 from flowrun.cli.main import EXIT_OK
 from flowrun.cli.schema import write_schemas
+from flowrun.project import load_project
 from flowrun.templates import copy_templates
 
 
@@ -22,7 +23,7 @@ def command(directory: Path) -> int:
     if not ignore.exists():
         ignore.write_text(".flowrun/\n", encoding="utf-8")
         written.append(".gitignore")
-    written += write_schemas(directory)
+    written += write_schemas(directory, load_project(directory).converters)
     for name in written:
         click.echo(f"wrote {name}")
     there = "" if directory.resolve() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "

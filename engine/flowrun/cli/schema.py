@@ -31,7 +31,7 @@ def command(write: bool, of_project: bool) -> None:
     click.echo(f"  flows/x.yaml: # yaml-language-server: $schema=../.flowrun/{FLOW_FILE}")
 
 
-def write_schemas(root: Path, own: Sequence[str] = ()) -> list[str]:
+def write_schemas(root: Path, own: Sequence[str]) -> list[str]:
     """Both schemas into .flowrun/ of a project; what was written. own: the names of its converters in Python."""
     (root / ".flowrun").mkdir(exist_ok=True)
     written = []
