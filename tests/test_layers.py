@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ORDER = """
-diagnostics codes errors values logs contract document project connector credentials expressions lookups flow plan workflow
+diagnostics codes errors values logs contract document secret_places project connector credentials expressions
+converters lookups flow plan workflow
 store certificates egress transport tokens alerts drift connections writer runner reconcile templates testing service cli
 """.split()
 

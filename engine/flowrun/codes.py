@@ -202,6 +202,11 @@ CODES: dict[str, Code] = {
     "FR119": Code("null in a comparison", "Null cannot be ordered against anything; ask `… is missing` first."),
     "FR120": Code("an unknown converter", "The words after as: are a fixed list.", "as: uper", "as: upper"),
     "FR121": Code("a converter's arguments", "The converter takes other arguments.", "as: truncate", "as: truncate 35"),
+    "FR122": Code(
+        "a converter of the project that cannot be used",
+        "flowrun.yaml lists the converters in Python that its flows may use; each is an installed entry point of the "
+        "group flowrun.converters, declared with what it takes, what it gives, and examples.",
+    ),
     "FR130": Code(
         "a case that is never reached", "Cases are read from the top; after one without when: nothing else is asked."
     ),
@@ -270,6 +275,14 @@ CODES: dict[str, Code] = {
     ),
     "FR170": Code(
         "groups under a cursor", "A group is built from its complete set of rows; this source cannot read them again."
+    ),
+    "FR171": Code(
+        "an identity that changes, or an answer asked too late",
+        "A record's key, version and lane name it for good, so they rest on its own fields and the tables of the flow, "
+        "never on cross-references or other systems, whose answers change. What save: reads of an answer cannot ask "
+        "anybody else either.",
+        "key: { from: order.id, lookup: customers }",
+        "key: order.id",
     ),
     "FR172": Code("not a cron line", "Five fields: minute hour day month weekday."),
     "FR173": Code("no such time zone", "Zones are IANA names such as Europe/Berlin."),

@@ -253,8 +253,8 @@ Registry = Mapping[str, type[Connector]]
 GROUP = "flowrun.connectors"
 
 
-def installed() -> dict[str, str]:
-    """Connector name → ``module:Class``, from the entry points of every installed distribution.
+def installed(group: str = GROUP) -> dict[str, str]:
+    """Name → ``module:Class`` (connectors, or another group), from the entry points of every installed distribution.
 
     Reads the ``entry_points.txt`` files itself, as ``importlib.metadata`` takes longer to import than the rest of a
     short command; that is asked only where the path holds something else than folders.
@@ -264,7 +264,7 @@ def installed() -> dict[str, str]:
         if folder.endswith((".zip", ".egg", ".whl")) and os.path.isfile(folder):  # noqa: PTH113 - start-up
             from importlib.metadata import entry_points
 
-            return {point.name: point.value for point in entry_points(group=GROUP)}
+            return {point.name: point.value for point in entry_points(group=group)}
         try:
             entries = [e.path for e in os.scandir(folder or ".") if e.name.endswith((".dist-info", ".egg-info"))]
         except OSError:
@@ -275,18 +275,18 @@ def installed() -> dict[str, str]:
                     text = file.read()
             except OSError:
                 continue
-            for name, value in _points(text):
+            for name, value in _points(text, group):
                 found.setdefault(name, value)
     return found
 
 
-def _points(text: str) -> Iterator[tuple[str, str]]:
+def _points(text: str, group: str) -> Iterator[tuple[str, str]]:
     section = ""
     for line in text.splitlines():
         line = line.strip()
         if line.startswith("["):
             section = line.strip("[]").strip()
-        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
+        elif section == group and "=" in line and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
             yield name.strip(), value.split("[")[0].strip()
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from typing import Literal
+
+from msgspec import Struct
 
 Severity = Literal["error", "warning", "lint"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(Struct, frozen=True, order=True):
     """A stretch of a file. Lines and columns count from 1, in characters; offsets from 0 into the file's text."""
 
     file: str
@@ -29,8 +29,7 @@ class Span:
 NOWHERE = Span("", 1, 1, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(Struct, frozen=True):
     """A certain mend by text splice: replace characters [start, end) of the file by ``text``."""
 
     start: int
@@ -38,8 +37,7 @@ class Fix:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One mistake. ``help`` is the mend in words; ``notes`` are facts (what is in scope); ``related`` other places."""
 
     code: str
@@ -50,7 +48,7 @@ class Diagnostic:
     help: str = ""
     notes: tuple[str, ...] = ()
     related: tuple[tuple[str, Span], ...] = ()
-    fix: Fix | None = field(default=None)
+    fix: Fix | None = None
 
 
 def surely(word: str, meant: str) -> bool:

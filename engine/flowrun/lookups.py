@@ -27,15 +27,10 @@ class Wanted_(Exception):
 @dataclass(slots=True)
 class Snapshot:
     """held: lookup name → key → answer (MISS: known to have no row). closed: a key that is not held is a MISS and
-    never wanted (tests, ``flowrun map`` with given cross-references). tables: rows that stand in for the flow's own
-    tables (tests)."""
+    never wanted (tests, ``flowrun map`` with given cross-references). The flow's own tables are part of its plan."""
 
     held: dict[str, dict[Key, Any]] = field(default_factory=dict)
     closed: bool = False
-    tables: dict[str, dict[Key, Any]] = field(default_factory=dict)
-
-    def table(self, lookup: str, rows: Mapping[Key, Any]) -> Mapping[Key, Any]:
-        return self.tables.get(lookup, rows)
 
     def get(self, lookup: str, key: Key) -> Any:
         rows = self.held.get(lookup)
@@ -57,7 +52,7 @@ class Gathering(Snapshot):
     __slots__ = ("_names", "wanted")
 
     def __init__(self, snapshot: Snapshot, names: frozenset[str]) -> None:
-        super().__init__(snapshot.held, tables=snapshot.tables)
+        super().__init__(snapshot.held)
         self._names = names
         self.wanted: dict[str, set[Key]] = {}
 

@@ -13,25 +13,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Node, Scalar, Seq, parse
 from flowrun.errors import ProjectError
+from flowrun.secret_places import find_secret
 from flowrun.values import Secret
 
 FILE = "flowrun.yaml"
 LANGUAGE_VERSION = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvRef:
+class EnvRef(Struct, frozen=True):
     """``{ env: NAME }``: a variable of the operating system, read when the connection is opened."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(Struct, frozen=True):
     """``{ secret: NAME }``: see ``Project.resolve`` for where it is looked for."""
 
     name: str
@@ -125,6 +126,7 @@ class Project:
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
     store_key: Any = None
+    converters: tuple[str, ...] = ()
     on_error: Map | None = None
     document: Document | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -145,8 +147,12 @@ class Project:
     def connection(self, name: str, environment: Environment | None = None) -> ConnectionSpec:
         """The connection, with what the environment sets differently."""
         if name not in self.connections:
+            guess = near(name, self.connections)
             known = ", ".join(self.connections) or "none"
-            raise ProjectError(f"no connection is named '{name}'", help=f"{FILE} has: {known}")
+            raise ProjectError(
+                f"no connection is named '{name}'",
+                help=f"did you mean '{guess}'?" if guess else f"{FILE} has: {known}",
+            )
         spec = self.connections[name]
         changed = environment.connections.get(name) if environment else None
         if not changed:
@@ -156,9 +162,7 @@ class Project:
     def resolve(self, value: Any, environ: Mapping[str, str] | None = None) -> Any:
         """A setting with every reference inside it replaced by its value.
 
-        ``{ secret: NAME }`` is looked for as the variable FLOWRUN_SECRET_NAME, then NAME in capitals, then the file
-        NAME in the folder ``secrets:`` of flowrun.yaml, then the system's keyring (service ``flowrun``; extra
-        ``keyring``). Raises ProjectError that names the variable to set.
+        Where ``{ secret: NAME }`` is looked for: ``secret_places``. Raises ProjectError that names the variable to set.
         """
         environ = os.environ if environ is None else environ
         if isinstance(value, EnvRef):
@@ -194,31 +198,10 @@ class Project:
         return Secret(text, "store key")
 
     def _secret(self, ref: SecretRef, environ: Mapping[str, str]) -> Secret:
-        variable = "FLOWRUN_SECRET_" + ref.name.upper().replace("-", "_")
-        for name in (variable, ref.name.upper().replace("-", "_")):
-            if name in environ:
-                return Secret(environ[name], ref.name)
-        if self.secrets_dir is not None:
-            path = self.root / self.secrets_dir / ref.name
-            if path.is_file():
-                return Secret(path.read_text(encoding="utf-8").rstrip("\r\n"), ref.name)
-        found = _from_keyring(ref.name)
-        if found is not None:
-            return Secret(found, ref.name)
-        where = f" or write it to {self.secrets_dir}/{ref.name}" if self.secrets_dir else ""
-        raise ProjectError(f"{ref.span}: the secret '{ref.name}' is not set", help=f"export {variable}=…{where}")
-
-
-def _from_keyring(name: str) -> str | None:
-    try:
-        import keyring
-    except ImportError:
-        return None
-    try:
-        found: str | None = keyring.get_password("flowrun", name)
-    except Exception:  # no keyring on this machine: a back end's own error types are not ours to know
-        return None
-    return found
+        try:
+            return find_secret(ref.name, environ, self.root, self.secrets_dir)
+        except ProjectError as error:
+            raise ProjectError(f"{ref.span}: {error.message}", help=error.help) from None
 
 
 def find_root(start: Path) -> Path | None:
@@ -288,6 +271,7 @@ _KEYS = {
     "alerts": "where alerts go, by name",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
+    "converters": "converters in Python that flows may use",
     "on_error": "policies for flows that have none of their own",
 }
 _ENVIRONMENT_KEYS = ("values", "sandbox", "store", "connections")
@@ -321,6 +305,7 @@ class _Reader:
             owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
             secrets_dir=self.text(top.get("secrets")) or None,
             store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
+            converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,
             document=self.document,
         )
@@ -363,6 +348,13 @@ class _Reader:
         self.say("FR031", "one value belongs here", node)
         return ""
 
+    def names(self, node: Node | None) -> tuple[str, ...]:
+        """A list of names, or one."""
+        if isinstance(node, Map):
+            self.say("FR031", "a list of names belongs here", node)
+        items = node.items if isinstance(node, Seq) else () if node is None or isinstance(node, Map) else (node,)
+        return tuple(text for item in items if (text := self.text(item)))
+
     def connections(self, node: Node | None) -> Iterator[tuple[str, ConnectionSpec]]:
         for name, value in self.entries(node):
             if not isinstance(value, Map):
@@ -386,7 +378,6 @@ class _Reader:
                 self.say("FR031", f"environment '{name}' needs values", value, "values: { … }")
                 continue
             self.known(value, _ENVIRONMENT_KEYS)
-            sandbox = value.get("sandbox")
             store = self.plain(value.get("store"), references=True) if value.get("store") else None
             if isinstance(store, SecretRef):
                 store = None
@@ -398,7 +389,7 @@ class _Reader:
                         k: constant(v) if isinstance(v, Scalar) else self.plain(v)
                         for k, v in self.entries(value.get("values"))
                     },
-                    sandbox=tuple(self.text(item) for item in sandbox.items) if isinstance(sandbox, Seq) else (),
+                    sandbox=self.names(value.get("sandbox")),
                     store=store,
                     connections={k: self.plain(v, references=True) for k, v in self.entries(value.get("connections"))},
                     span=value.span,

@@ -54,9 +54,12 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def decode_json(data: bytes | str) -> Any:
     """JSON with exact numbers: integers as int, every other number as Decimal, never float.
 
-    Raises msgspec.DecodeError (a ValueError) on bad JSON.
+    Raises msgspec.DecodeError (a ValueError) on bad JSON, and on what is nested too deep to read.
     """
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deep") from None
 
 
 def encode_json(value: Any) -> bytes:

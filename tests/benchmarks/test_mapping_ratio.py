@@ -1,334 +1,290 @@
-"""Mapping speed as ratios in one run, interleaved, medians. Run with:
+"""Mapping speed as ratios in one run. Run with:
 
     pytest -m benchmark tests/benchmarks/test_mapping_ratio.py -s
 
-The same orders (1.4 KB, 1–6 items, nested addresses, lookups, rules, dates, concatenation, rounding) go through flowrun,
-through a hand-written Python function with the same JSON library, through the obvious interpreter (jmespath.py and
-Jinja2 called for each field), and through jq where it is installed. All give the same values.
+The flow is the shipped one, flows/xcart-s4hana/orders-to-s4.yaml, as it stands: what people run is what is measured, and
+nothing about it can be thinned for a benchmark. It has everything a realistic order brings: rules, requirements,
+variables with a sum, four tables and a cross-reference, a composite key, partners with nested addresses, conditions,
+lines with conditions of their own, a date in a time zone, concatenation, rounding, and SAP's lengths and digits.
+
+The same files of orders go through ``flowrun map`` itself (in this process), a hand-written function with the same JSON
+library (mapping_orders.py), the obvious interpreter (mapping_obvious.py), and jq and gojq where they are installed
+(mapping_orders.jq). All give the same values, which is asserted. Blocks alternate and CPU time is counted, so that a busy
+machine slows all alike. What a command takes for one order, its start, is taken off.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import jinja2
-import jmespath
+import mapping_obvious as obvious
+import mapping_orders as orders
 import msgspec
 import pytest
 
+from flowrun.cli.main import cli
+from flowrun.cli.project import open_flow
+from flowrun.contract import Shape
+from flowrun.lookups import Snapshot
+from flowrun.plan import Plan
+
 pytestmark = pytest.mark.benchmark
+BLOCK, BLOCKS, ROUNDS = 10_000, 2, 5
+Way = Callable[[Path, Path], None]
+"""Maps the orders of one file into another."""
 
-FLOW = """
-flowrun: 1
-flow: bench
-source: { connection: files, object: in.jsonl, record: order, trigger: { poll: { every: 1m, full: true } }, key: order.order_id }
-rules:
-  big: order.total_amount > 1000
-  foreign: order.billing.country != env.home
-lookups:
-  countries: { table: { US: US, DE: DE, NO: "NO", FR: FR }, on_miss: error }
-  payment: { table: { CC: D, PP: E, INV: Z }, on_miss: { use: Z } }
-map:
-  SalesOrderType: { first: [{ when: big and foreign, value: ZEXB }, { when: big, value: ZBIG }, { value: OR }] }
-  SalesOrganization: env.org
-  DistributionChannel: { value: "10" }
-  SoldToParty: { from: order.customer_id, as: alpha 10 }
-  PurchaseOrderByCustomer: "XC-{{ order.order_id }}"
-  SalesOrderDate: { from: order.date, as: date unix America/New_York }
-  TransactionCurrency: { from: order.currency, as: upper }
-  PaymentMethod: { from: order.payment_method, lookup: payment }
-  Country: { from: order.billing.country, lookup: countries }
-  ShipName: "{{ order.shipping.firstname }} {{ order.shipping.lastname }}"
-  ShipStreet: { from: order.shipping.street, as: truncate 35 }
-  ShipCity: order.shipping.city
-  ShipZip: { from: order.shipping.zip, optional: true }
-  Terms: { from: order.terms, optional: true }
-  to_Item:
-    each: line in order.items
-    number: n
-    map:
-      SalesOrderItem: { calc: n * 10, as: pad 6 }
-      Material: { from: line.sku, as: [trim, upper] }
-      Text: { from: line.name, as: truncate 40 }
-      RequestedQuantity: { from: line.qty, as: decimal 3 }
-      Unit: { from: line.unit, default: EA }
-      Price: { from: line.price, as: decimal 2 half_up }
-target: { connection: files, object: out.jsonl, action: create, idempotency: { key: order.order_id, find_existing: PurchaseOrderByCustomer } }
-"""
-COUNTRIES = {"US": "US", "DE": "DE", "NO": "NO", "FR": "FR"}
-PAYMENT = {"CC": "D", "PP": "E", "INV": "Z"}
-ENV = {"org": "1710", "home": "US"}
-NEW_YORK = ZoneInfo("America/New_York")
-CENT, MILLI = Decimal("0.01"), Decimal("0.001")
+decode = msgspec.json.Decoder(float_hook=Decimal).decode
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def order(number: int) -> dict[str, Any]:
-    lines = [
-        {
-            "line_id": f"{number}-{i}", "sku": f" ab-{i}x ", "name": f"A mug of colour {i} with a long name", "qty": str(1 + i),
-            "price": f"{10 + i}.{number % 1000:03d}", "amount": f"{20 + i}.00", "unit": "EA" if i % 2 else None, "sku_group": "MUGS",
-        }
-        for i in range(1 + number % 6)
-    ]  # fmt: skip
-    place = {"firstname": "Ann", "lastname": "Lee", "street": "1 Main Street, third floor, second door", "city": "San Francisco",
-             "zip": "94105", "state": "CA", "phone": "+1 555 0100"}  # fmt: skip
-    return {
-        "order_id": str(100000 + number), "status": "P", "date": 1777888800 + number, "customer_id": str(number % 500), "currency": "usd",
-        "payment_method": ["CC", "PP", "XX"][number % 3], "total_amount": f"{number % 2000}.50", "notes": "leave it at the door " * 4,
-        "billing": {**place, "country": ["US", "DE", "NO", "FR"][number % 4]}, "shipping": {**place, "country": "US"}, "items": lines,
-    }  # fmt: skip
-
-
-def by_hand(o: dict[str, Any]) -> dict[str, Any]:
-    """What a careful programmer would write for this one flow: the same checks on what must be there."""
-
-    def need(value: Any) -> Any:
-        if value is None or value == "" or (type(value) is str and value.isspace()):
-            raise ValueError("missing")
-        return value
-
-    big = Decimal(o["total_amount"]) > 1000
-    foreign = o["billing"]["country"] != ENV["home"]
-    customer = need(o["customer_id"])
-    ship = o["shipping"]
-    body = {
-        "SalesOrderType": "ZEXB" if big and foreign else "ZBIG" if big else "OR",
-        "SalesOrganization": ENV["org"],
-        "DistributionChannel": "10",
-        "SoldToParty": customer.zfill(10) if customer.isdigit() else customer,
-        "PurchaseOrderByCustomer": f"XC-{need(o['order_id'])}",
-        "SalesOrderDate": datetime.fromtimestamp(need(o["date"]), UTC).astimezone(NEW_YORK).date().isoformat(),
-        "TransactionCurrency": need(o["currency"]).upper(),
-        "PaymentMethod": PAYMENT.get(need(o["payment_method"]), "Z"),
-        "Country": COUNTRIES[need(o["billing"]["country"])],
-        "ShipName": f"{ship['firstname']} {ship['lastname']}",
-        "ShipStreet": need(ship["street"])[:35],
-        "ShipCity": need(ship["city"]),
-    }
-    if ship.get("zip"):
-        body["ShipZip"] = ship["zip"]
-    if o.get("terms"):
-        body["Terms"] = o["terms"]
-    items = []
-    for n, line in enumerate(o["items"], 1):
-        items.append(
-            {
-                "SalesOrderItem": str(n * 10).rjust(6, "0"),
-                "Material": need(line["sku"]).strip().upper(),
-                "Text": need(line["name"])[:40],
-                "RequestedQuantity": Decimal(need(line["qty"])).quantize(MILLI),
-                "Unit": line.get("unit") or "EA",
-                "Price": Decimal(need(line["price"])).quantize(CENT, ROUND_HALF_UP),
-            }
-        )
-    if items:
-        body["to_Item"] = items
-    return body
-
-
-class Interpreter:
-    """jmespath.py and Jinja2 called for each field, compiled once, as the obvious engine would."""
-
-    def __init__(self) -> None:
-        env = jinja2.Environment()
-        self.env = env
-        self.paths: dict[str, Any] = {}
-        self.exprs: dict[str, Any] = {}
-
-    def path(self, text: str, scope: Any) -> Any:
-        if text not in self.paths:
-            self.paths[text] = jmespath.compile(text)
-        return self.paths[text].search(scope)
-
-    def text(self, text: str, scope: Any) -> str:
-        if text not in self.exprs:
-            self.exprs[text] = self.env.from_string(text)
-        return str(self.exprs[text].render(**scope))
-
-    def calc(self, text: str, scope: Any) -> Any:
-        key = "calc " + text
-        if key not in self.exprs:
-            self.exprs[key] = self.env.compile_expression(text)
-        return self.exprs[key](**scope)
-
-    def map(self, o: dict[str, Any]) -> dict[str, Any]:
-        scope = {"order": o, "env": ENV, "D": Decimal}
-        big = self.calc("D(order.total_amount) > 1000", scope)
-        foreign = self.calc("order.billing.country != env.home", scope)
-        scope = {**scope, "big": big, "foreign": foreign}
-        body: dict[str, Any] = {}
-        body["SalesOrderType"] = (
-            "ZEXB" if self.calc("big and foreign", scope) else "ZBIG" if self.calc("big", scope) else "OR"
-        )
-        body["SalesOrganization"] = self.path("env.org", scope)
-        body["DistributionChannel"] = "10"
-        customer = self.path("order.customer_id", scope)
-        body["SoldToParty"] = customer.zfill(10) if customer.isdigit() else customer
-        body["PurchaseOrderByCustomer"] = self.text("XC-{{ order.order_id }}", scope)
-        at = datetime.fromtimestamp(self.path("order.date", scope), UTC)
-        body["SalesOrderDate"] = at.astimezone(NEW_YORK).date().isoformat()
-        body["TransactionCurrency"] = self.path("order.currency", scope).upper()
-        body["PaymentMethod"] = PAYMENT.get(self.path("order.payment_method", scope), "Z")
-        body["Country"] = COUNTRIES[self.path("order.billing.country", scope)]
-        body["ShipName"] = self.text("{{ order.shipping.firstname }} {{ order.shipping.lastname }}", scope)
-        body["ShipStreet"] = self.path("order.shipping.street", scope)[:35]
-        body["ShipCity"] = self.path("order.shipping.city", scope)
-        for name, text in (("ShipZip", "order.shipping.zip"), ("Terms", "order.terms")):
-            value = self.path(text, scope)
-            if value:
-                body[name] = value
-        items = []
-        for n, line in enumerate(self.path("order.items", scope) or [], 1):
-            inner = {**scope, "line": line, "n": n}
-            items.append(
-                {
-                    "SalesOrderItem": str(self.calc("n * 10", inner)).rjust(6, "0"),
-                    "Material": self.path("line.sku", inner).strip().upper(),
-                    "Text": self.path("line.name", inner)[:40],
-                    "RequestedQuantity": Decimal(self.path("line.qty", inner)).quantize(MILLI),
-                    "Unit": self.path("line.unit", inner) or "EA",
-                    "Price": Decimal(self.path("line.price", inner)).quantize(CENT, ROUND_HALF_UP),
-                }
-            )
-        body["to_Item"] = items
-        return body
-
-
-JQ = """
-def alpha(n): if test("^[0-9]+$") then ("0" * (n - length)) + . else . end;
-{SalesOrderType: (if (.total_amount|tonumber) > 1000 and .billing.country != "US" then "ZEXB" elif (.total_amount|tonumber) > 1000 then "ZBIG" else "OR" end),
- SalesOrganization: "1710", DistributionChannel: "10", SoldToParty: (.customer_id | alpha(10)), PurchaseOrderByCustomer: ("XC-" + .order_id),
- SalesOrderDate: (.date - 14400 | todate[:10]), TransactionCurrency: (.currency|ascii_upcase),
- PaymentMethod: ({CC:"D",PP:"E",INV:"Z"}[.payment_method] // "Z"), Country: {US:"US",DE:"DE",NO:"NO",FR:"FR"}[.billing.country],
- ShipName: (.shipping.firstname + " " + .shipping.lastname), ShipStreet: .shipping.street[:35], ShipCity: .shipping.city, ShipZip: .shipping.zip,
- to_Item: [.items | to_entries[] | {SalesOrderItem: ((.key+1)*10|tostring|alpha(6)), Material: (.value.sku|ltrimstr(" ")|rtrimstr(" ")|ascii_upcase),
-   Text: .value.name[:40], RequestedQuantity: (.value.qty|tonumber), Unit: (.value.unit // "EA"), Price: (.value.price|tonumber*100|round/100)}]}
-"""
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bench")
-    (root / "flowrun.yaml").write_text(
-        'flowrun: 1\nconnections: { files: { connector: file, root: data } }\nenvironments: { test: { values: { org: "1710", home: US } } }\n'
-    )
-    (root / "flows").mkdir()
-    (root / "flows/bench.yaml").write_text(FLOW)
-    with (root / "orders.jsonl").open("w") as out:
-        for number in range(20_000):
-            out.write(json.dumps(order(number)) + "\n")
-    return root
-
-
-def _loop(work: Callable[[dict[str, Any]], Any]) -> Callable[[Path], float]:
-    decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    encode = msgspec.json.Encoder(decimal_format="number").encode
-
-    def run(path: Path) -> float:
-        begun = time.perf_counter()
-        with path.open("rb") as source, (path.parent / "out.jsonl").open("wb") as out:
-            for line in source:
-                out.write(encode(work(decode(line))) + b"\n")
-        return time.perf_counter() - begun
+def by_record(work: Callable[[dict[str, Any], list[str]], Any], skip: type[Exception]) -> Way:
+    def run(source: Path, target: Path) -> None:
+        warnings: list[str] = []
+        with source.open("rb") as lines, target.open("wb") as out:
+            for line in lines:
+                try:
+                    out.write(encode(work(decode(line), warnings)) + b"\n")
+                except skip:
+                    continue
 
     return run
 
 
-def _flowrun(root: Path) -> tuple[Callable[[Path], float], Any]:
-    from flowrun.cli.map import _map_range
-    from flowrun.cli.project import open_flow
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return open_flow(str(orders.FLOW), "test")[3]
 
-    file = str(root / "flows/bench.yaml")
-    _, _, _, plan = open_flow(file, "test")
 
-    def run(path: Path) -> float:
+@pytest.fixture(scope="module")
+def xref(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("xref") / "xref.json"
+    path.write_text(json.dumps({"customers": orders.CUSTOMERS}))
+    return path
+
+
+def arguments(source: Path, target: Path | str, xref: Path, *more: str) -> list[str]:
+    files = ["--input", str(source), "--output", str(target), "--xref", str(xref)]
+    return ["map", str(orders.FLOW), "--env", "test", *files, *more]
+
+
+def flowrun(xref: Path) -> Way:
+    def run(source: Path, target: Path) -> None:
+        assert not cli.main(arguments(source, target, xref), standalone_mode=False)
+
+    return run
+
+
+def lengths(shape: Shape, path: str = "") -> Iterator[tuple[str, int]]:
+    """What the contract says of each text field: (path, characters at most)."""
+    for field in shape.fields.values():
+        here = f"{path}.{field.name}" if path else field.name
+        if field.max_length is not None:
+            yield here, field.max_length
+        inner = field.item.shape if field.item is not None else field.shape
+        if inner is not None:
+            yield from lengths(inner, here)
+
+
+def interpreter(plan: Plan) -> Way:
+    tables: dict[str, dict[Any, str]] = {
+        "countries": orders.COUNTRIES, "payment": orders.PAYMENT, "customers": orders.CUSTOMERS, "plants": orders.PLANTS,
+        "units": orders.UNITS,
+    }  # fmt: skip
+    shape = plan.flow.target.shape
+    assert shape is not None
+    engine = obvious.Interpreter(orders.FLOW.read_text(encoding="utf-8"), orders.ENV, tables, dict(lengths(shape)))
+    return by_record(engine.map, obvious.Skip)
+
+
+def jq(program: str, folder: Path) -> Way:
+    """A new process for each call, whose start is taken off by the caller."""
+    tables = {
+        "env": orders.ENV, "countries": orders.COUNTRIES, "payment": orders.PAYMENT, "customers": orders.CUSTOMERS,
+        "plants": {",".join(key): row for key, row in orders.PLANTS.items()}, "units": orders.UNITS,
+    }  # fmt: skip
+    (folder / "tables.json").write_text(json.dumps(tables))
+    code = (Path(__file__).parent / "mapping_orders.jq").read_text()
+    command = [program, "-c", "--argfile" if program == "jq" else "--slurpfile", "t", str(folder / "tables.json")]
+    if program == "gojq":
+        code = code.replace("$t.", "$t[0].")
+
+    def run(source: Path, target: Path) -> None:
+        with target.open("wb") as out:
+            subprocess.run([*command, code, str(source)], stdout=out, env={**os.environ, "TZ": "America/New_York"}, check=True)  # fmt: skip
+
+    return run
+
+
+def cpu(way: Way, source: Path, target: Path) -> float:
+    """Seconds of processor, of this process and of those it waited for."""
+
+    def now() -> float:
+        ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ours.ru_utime + ours.ru_stime + theirs.ru_utime + theirs.ru_stime
+
+    begun = now()
+    way(source, target)
+    return now() - begun
+
+
+def near(a: Any, b: Any) -> bool:
+    """Equal, but for a cent that a binary float rounds the other way."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(near(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(near, a, b))
+    if a != b and re.fullmatch(r"-?\d+\.\d+", f"{a}") and re.fullmatch(r"-?\d+\.\d+", f"{b}"):
+        return len(a) == len(b) and abs(Decimal(a) - Decimal(b)) <= Decimal("0.01")
+    return bool(a == b)
+
+
+def test_ratios(plan: Plan, xref: Path, tmp_path: Path) -> None:
+    every = [json.dumps(order).encode() + b"\n" for order in orders.orders(BLOCK * BLOCKS)]
+    print(f"\none order has {sum(map(len, every)) / len(every):,.0f} bytes")
+    sources = [tmp_path / f"{number}.jsonl" for number in range(BLOCKS)]
+    for number, source in enumerate(sources):
+        source.write_bytes(b"".join(every[number * BLOCK : (number + 1) * BLOCK]))
+    one = tmp_path / "one.jsonl"
+    one.write_bytes(every[0])
+    ways: dict[str, Way] = {
+        "flowrun": flowrun(xref), "by hand": by_record(orders.by_hand, orders.Skip), "interpreter": interpreter(plan),
+        **{name: jq(name, tmp_path) for name in ("jq", "gojq") if shutil.which(name)},
+    }  # fmt: skip
+    made = {name: tmp_path / f"{name}.out" for name in ways}
+    for source in sources:
+        different = dict.fromkeys(ways, 0)
+        for name, way in ways.items():
+            way(source, made[name])
+        ours = [json.loads(line) for line in made["flowrun"].read_bytes().splitlines()]
+        assert len(ours) == BLOCK
+        for name in ways:
+            if "jq" not in name:
+                assert made[name].read_bytes() == made["flowrun"].read_bytes(), name
+                continue
+            theirs = [json.loads(line) for line in made[name].read_bytes().splitlines()]
+            assert all(near(a, b) for a, b in zip(ours, theirs, strict=True)), name
+            different[name] = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    for name in ("jq", "gojq"):
+        if name in ways:
+            print(
+                f"{name}: {different[name]} of {BLOCK} orders differ by a cent somewhere, because it counts in floats"
+            )
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    starts: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(ROUNDS):
+        for source in sources:
+            for name, way in ways.items():
+                if name == "interpreter" and turn > 1:
+                    continue  # it takes longest and varies least
+                times[name].append(cpu(way, source, made[name]))
+                starts[name].append(cpu(way, one, made[name]))
+    middle = {name: statistics.median(found) - statistics.median(starts[name]) for name, found in times.items()}
+    ratio = {name: secs / middle["flowrun"] for name, secs in middle.items()}
+    print(f"{'way':<12} {'records/s':>10} {'flowrun is':>12}")
+    for name, secs in middle.items():
+        print(f"{name:<12} {BLOCK / secs:>10,.0f} {ratio[name]:>11.2f}x")
+    assert ratio["by hand"] >= 0.8
+    assert ratio["interpreter"] >= 18
+    assert ratio.get("jq", 6) >= 6
+    assert ratio.get("gojq", 3) >= 3
+
+
+def test_explain_costs(plan: Plan) -> None:
+    given, known = list(orders.orders(500)), Snapshot(closed=True)
+    known.add("customers", orders.CUSTOMERS)
+    on, off = [], []
+    for _ in range(9):
+        for found, work in ((off, plan.apply), (on, plan.explain)):
+            begun = time.process_time()
+            for order in given:
+                work(order, known)
+            found.append(time.process_time() - begun)
+    ratio = statistics.median(on) / statistics.median(off)
+    print(f"\nexplain on costs {ratio:.2f}x explain off")
+    assert ratio <= 5
+
+
+# -- the command as a process --------------------------------------------------------------------------------------
+
+
+def written(path: Path, count: int) -> Path:
+    """A file of so many orders, streamed: twenty thousand different ones, again and again."""
+    some = [json.dumps(order).encode() + b"\n" for order in orders.orders(min(count, 20_000))]
+
+    def lines() -> Iterator[bytes]:
+        for number in range(count):
+            yield some[number % len(some)]
+
+    with path.open("wb") as out:
+        out.writelines(lines())
+    return path
+
+
+def beside_each_other() -> float:
+    """How much two busy processes get of this machine, in times of what one gets: 2 when nobody else wants it."""
+
+    def busy() -> float:
         begun = time.perf_counter()
-        with (root / "out.jsonl").open("wb") as out:
-            problems = _map_range(file, "test", None, path, 0, None, out)
-        assert not problems
+        sum(range(8_000_000))
         return time.perf_counter() - begun
 
-    return run, plan
+    alone = min(busy() for _ in range(3))
+    begun = time.perf_counter()
+    child = os.fork()
+    if not child:
+        busy()
+        os._exit(0)
+    busy()
+    os.waitpid(child, 0)
+    return 2 * alone / (time.perf_counter() - begun)
 
 
-def test_ratios(bench: Path) -> None:
-    path = bench / "orders.jsonl"
-    ours, plan = _flowrun(bench)
-    interpreter = Interpreter()
-    orders = [order(n) for n in range(500)]
-    encode = msgspec.json.Encoder(decimal_format="number").encode
-    for one in orders:  # the same values everywhere
-        body = plan.apply(one).body
-        assert encode(body) == encode(by_hand(one)) == encode(interpreter.map(one))
-    ways: dict[str, Callable[[Path], float]] = {"flowrun": ours, "by hand": _loop(by_hand)}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    slow = _loop(interpreter.map)
-    times["interpreter"] = []
-    if shutil.which("jq"):
-        times["jq"] = []
-    for _ in range(5):
-        for name, way in ways.items():
-            times[name].append(way(path))
-        times["interpreter"].append(slow(path))
-        if "jq" in times:
-            begun = time.perf_counter()
-            with (bench / "jq.jsonl").open("wb") as out:
-                subprocess.run(["jq", "-c", JQ, str(path)], stdout=out, check=True)
-            times["jq"].append(time.perf_counter() - begun)
-    middle = {name: statistics.median(found) for name, found in times.items()}
-    print(f"\n{'way':<12} {'records/s':>10} {'flowrun is':>12}")
-    for name, secs in middle.items():
-        print(f"{name:<12} {20_000 / secs:>10,.0f} {secs / middle['flowrun']:>11.2f}x")
-
-
-def test_explain_costs(bench: Path) -> None:
-    _, plan = _flowrun(bench)
-    orders = [order(n) for n in range(2000)]
-    on, off = [], []
-    for _ in range(5):
-        begun = time.perf_counter()
-        for one in orders:
-            plan.apply(one)
-        off.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        for one in orders:
-            plan.explain(one)
-        on.append(time.perf_counter() - begun)
-    print(f"\nexplain on costs {statistics.median(on) / statistics.median(off):.2f}x explain off")
-
-
-def test_workers_and_memory(bench: Path) -> None:
-    big = bench / "big.jsonl"
-    text = (bench / "orders.jsonl").read_bytes()
-    with big.open("wb") as out:
-        for _ in range(10):
-            out.write(text)
-    flow = str(bench / "flows/bench.yaml")
+def test_two_workers(tmp_path: Path, xref: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor")
+    source = written(tmp_path / "orders.jsonl", 200_000)
     times: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(5):
+    room = []
+    for _ in range(6):
+        room.append(beside_each_other())
         for workers in times:
             begun = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "flowrun", "map", flow, "--env", "test", "--input", str(big), "--output",
-                            str(bench / f"out{workers}.jsonl"), "--workers", str(workers)], check=True)  # fmt: skip
+            out = tmp_path / f"out{workers}.jsonl"
+            command = arguments(source, out, xref, "--workers", str(workers))
+            subprocess.run([sys.executable, "-m", "flowrun", *command], check=True, stderr=subprocess.DEVNULL)
             times[workers].append(time.perf_counter() - begun)
-    assert (bench / "out1.jsonl").read_bytes() == (bench / "out2.jsonl").read_bytes()
-    print(f"\ntwo processes are {statistics.median(times[1]) / statistics.median(times[2]):.2f}x one")
-    for path, lines in ((bench / "orders.jsonl", 20_000), (big, 200_000)):
+    assert (tmp_path / "out1.jsonl").read_bytes() == (tmp_path / "out2.jsonl").read_bytes()
+    ratio = min(times[1]) / min(times[2])  # the least: wall time, and others may want the processors
+    print(f"\ntwo processes are {ratio:.2f}x one; two busy loops {', '.join(f'{each:.2f}' for each in room)}")
+    if statistics.median(room) < 1.8:
+        pytest.skip(f"others want the processors: two busy loops get {statistics.median(room):.2f} times what one gets")
+    assert ratio >= 1.6
+
+
+def test_memory_is_flat(tmp_path: Path, xref: Path) -> None:
+    peaks = []
+    for count in (10_000, 1_000_000):
+        source = written(tmp_path / "orders.jsonl", count)
         code = (  # VmHWM, because ru_maxrss of a new process remembers its parent
             "import re, pathlib; from flowrun.cli.main import cli; "
-            f"cli.main(['map', {flow!r}, '--env', 'test', '--input', {str(path)!r}, '--output', '/dev/null'], standalone_mode=False); "
+            f"cli.main({arguments(source, os.devnull, xref)!r}, standalone_mode=False); "
             "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text()).group(1))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        print(f"{lines:>8} lines: {int(done.stdout.split()[-1]) / 1024:.1f} MiB")
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        print(f"\n{count:>9,} lines: {peaks[-1]:.1f} MiB", end="")
+    print()
+    assert peaks[1] < 64
+    assert peaks[1] - peaks[0] < 4, "a million lines take the memory of ten thousand"

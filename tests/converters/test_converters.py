@@ -1,6 +1,6 @@
 """Every converter: its own examples, its refusals, and what must hold for any value."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -17,12 +17,13 @@ from flowrun.values import Secret
 
 def convert(call: str, value: Any) -> Any:
     name, args = parse_call(call)
-    check_call(name, args)
+    check_call(name, args, CONVERTERS)
     return converter(name, args)(value)
 
 
 @pytest.mark.parametrize("name", sorted(CONVERTERS))
 def test_its_own_examples(name: str) -> None:
+    assert CONVERTERS[name].examples
     for args, given_, wanted in CONVERTERS[name].examples:
         result = converter(name, args)(given_)
         assert result == wanted and type(result) is type(wanted)
@@ -53,6 +54,12 @@ def test_its_own_examples(name: str) -> None:
         ("datetime '%m/%d/%Y %H:%M:%S' America/New_York", "07/01/2026 12:00:00", datetime(2026, 7, 1, 16, tzinfo=UTC)),
         ("datetime unix_ms", "1777888800500", datetime(2026, 5, 4, 10, 0, 0, 500000, tzinfo=UTC)),
         ("date Europe/Berlin", "2026-05-03T23:30:00Z", date(2026, 5, 4)),
+        ("date Asia/Tokyo", datetime(2026, 5, 4, 20, tzinfo=UTC), date(2026, 5, 5)),
+        ("date", date(2026, 5, 4), date(2026, 5, 4)),
+        ("datetime", datetime(2026, 5, 4, 20, tzinfo=UTC), datetime(2026, 5, 4, 20, tzinfo=UTC)),
+        ("time Asia/Tokyo", datetime(2026, 5, 4, 20, tzinfo=UTC), time(5, 0)),
+        ("time", time(10, 30), time(10, 30)),
+        ("time", "2026-05-04T10:30:00Z", time(10, 30)),
         ("boolean yes no", "no", False),
         ("unjson", '{"a":1.10}', {"a": Decimal("1.10")}),
     ],
@@ -97,13 +104,16 @@ def test_what_it_refuses(call: str, value: Any, words: str) -> None:
         ("decimal 2 up", "FR121", "half_up"),
         ("trim 3", "FR121", "trim"),
         ("date unix Amerika/New_York", "FR121", "no time zone"),
+        ("date '%Q'", "FR121", "bad directive"),
+        ("date '%m/%d/'  '%Y", "FR121", "quote"),
+        ("date '%d/%d'", "FR121", "one part twice"),
         ("replace 'a", "FR121", "quote"),
         ("", "FR121", "missing"),
     ],
 )
 def test_what_the_checker_says(call: str, code: str, words: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        check_call(*parse_call(call))
+        check_call(*parse_call(call), CONVERTERS)
     assert caught.value.code == code
     assert words in caught.value.message + caught.value.help
 

@@ -34,6 +34,12 @@ class Picky(Simulator):
         return json_response({"error": "who?"}, 401)
 
 
+def own(path: Path, text: str) -> None:
+    """A secret's file, which only its owner may read."""
+    path.write_text(text)
+    path.chmod(0o600)
+
+
 def project(root: Path, base_url: str, auth: str) -> Any:
     (root / ".secrets").mkdir(exist_ok=True)
     text = f"flowrun: 1\nsecrets: .secrets\nconnections:\n  shop:\n    connector: http\n    base_url: {base_url}\n"
@@ -63,14 +69,14 @@ def picky() -> Iterator[Picky]:
 def test_a_file_that_changed_is_used_without_a_restart(tmp_path: Path, picky: Picky) -> None:
     (tmp_path / ".secrets").mkdir()
     secret, heard = tmp_path / ".secrets/shop_key", Heard()
-    secret.write_text("canary-old\n")
+    own(secret, "canary-old\n")
     client = opened(tmp_path, picky.base_url, "{ api_key: { key: { secret: shop_key } } }", heard)
     assert client.get("x").status_code == 200
     picky.wants = "canary-new"
     assert client.get("x").status_code == 401
     assert picky.refused == 1, "the same is never tried twice"
     assert heard.said == [("shop", "refused")]
-    secret.write_text("canary-new\n")
+    own(secret, "canary-new\n")
     assert client.get("x").status_code == 200
     assert picky.refused == 2
     assert client.get("x").status_code == 200
@@ -83,10 +89,10 @@ def test_a_file_that_changed_is_used_without_a_restart(tmp_path: Path, picky: Pi
 def test_sixteen_threads_find_the_new_one(tmp_path: Path, picky: Picky) -> None:
     (tmp_path / ".secrets").mkdir()
     secret = tmp_path / ".secrets/shop_key"
-    secret.write_text("canary-old")
+    own(secret, "canary-old")
     client = opened(tmp_path, picky.base_url, "{ api_key: { key: { secret: shop_key } } }", Heard())
     client.get("x")
-    secret.write_text("canary-new")
+    own(secret, "canary-new")
     picky.wants = "canary-new"
     assert at_once(16, lambda: client.post("x", json={}).status_code) == [200] * 16
 
@@ -94,7 +100,7 @@ def test_sixteen_threads_find_the_new_one(tmp_path: Path, picky: Picky) -> None:
 def test_a_secret_that_is_gone_leaves_what_there_was(tmp_path: Path, picky: Picky) -> None:
     (tmp_path / ".secrets").mkdir()
     secret = tmp_path / ".secrets/shop_key"
-    secret.write_text("canary-old")
+    own(secret, "canary-old")
     client = opened(tmp_path, picky.base_url, "{ api_key: { key: { secret: shop_key } } }", Heard())
     secret.unlink()
     picky.wants = "another"
@@ -112,7 +118,7 @@ def test_variables_and_the_keyring_are_read_again(
     picky.wants = environ["SHOP_KEY"] = "canary-new"
     assert client.get("x").status_code == 200
     ring = {"shop_key": "canary-new"}
-    monkeypatch.setattr("flowrun.project._from_keyring", ring.get)
+    monkeypatch.setattr("flowrun.secret_places._of_keyring", lambda name: (ring.get(name), ""))
     client = opened(tmp_path, picky.base_url, "{ api_key: { key: { secret: shop_key } } }", Heard())
     assert client.get("x").status_code == 200
     picky.wants = ring["shop_key"] = "canary-newest"
@@ -122,7 +128,7 @@ def test_variables_and_the_keyring_are_read_again(
 def test_a_client_secret_that_changed_is_used_at_the_token_endpoint(tmp_path: Path, system: TokenSystem) -> None:
     (tmp_path / ".secrets").mkdir()
     secret, heard = tmp_path / ".secrets/client", Heard()
-    secret.write_text(CLIENT_SECRET)
+    own(secret, CLIENT_SECRET)
     auth = f"{{ oauth2_client_credentials: {{ token_url: '{system.base_url}/token', client_id: {CLIENT_ID}, client_secret: {{ secret: client }} }} }}"
     client = opened(tmp_path, system.base_url, auth, heard)
     assert client.get("api").status_code == 200
@@ -131,11 +137,11 @@ def test_a_client_secret_that_changed_is_used_at_the_token_endpoint(tmp_path: Pa
     with pytest.raises(AuthFailed):
         client.get("api")
     assert system.bad_client == 1
-    secret.write_text("canary-rotated")
+    own(secret, "canary-rotated")
     assert client.get("api").status_code == 200, "at once, though a pause was on"
     assert system.bad_client == 1
     system.secret = "canary-again"
-    secret.write_text("canary-again")
+    own(secret, "canary-again")
     system.expire_tokens()
     assert client.get("api").status_code == 200
     assert system.bad_client == 2, "refused once, read again, tried once"

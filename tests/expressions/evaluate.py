@@ -13,7 +13,9 @@ class Trace:
     def __init__(self) -> None:
         self.reads: list[tuple[str, Any]] = []
 
-    def read(self, path: str, value: Any) -> None:
+    def __call__(self, event: tuple[Any, ...]) -> None:
+        word, path, value = event
+        assert word == "read"
         self.reads.append((path, value))
 
 

@@ -15,10 +15,13 @@ from flowrun.flow import words
 
 @dataclass(frozen=True)
 class Mutation:
+    """line: where the mistake is; slack: how many lines away its name may stand (something is gone, or stands twice)."""
+
     kind: str
     text: str
     line: int
     what: str
+    slack: int = 0
 
 
 def misspell(word: str, rng: random.Random) -> str:
@@ -129,6 +132,24 @@ def _drop(place: Place, text: str, rng: random.Random) -> str:
     return text[: place[0]] + text[place[1] :]
 
 
+def _strip_quotes(place: Place, text: str, rng: random.Random) -> str:
+    return text[: place[0]] + text[place[0] + 1 : place[1] - 1] + text[place[1] :]
+
+
+def _twice(place: Place, text: str, rng: random.Random) -> str:
+    return text[: place[1]] + text[place[0] : place[1]] + text[place[1] :]
+
+
+def _lonely(place: Place, text: str, rng: random.Random) -> str:
+    """A second rule like the one there, which nothing asks."""
+    line = text[place[0] : place[1]]
+    return text[: place[0]] + "  lonely:" + line.split(":", 1)[1] + text[place[0] :]
+
+
+def _around(before: str, after: str) -> Callable[[Place, str, random.Random], str]:
+    return lambda place, text, rng: text[: place[0]] + before + text[place[0] : place[1]] + after + text[place[1] :]
+
+
 def _put(word: str) -> Callable[[Place, str, random.Random], str]:
     return lambda place, text, rng: text[: place[0]] + word + text[place[1] :]
 
@@ -162,9 +183,52 @@ KINDS: list[Kind] = [
     ("a tab", lambda p: p.pattern(r"^(  )\w+:", 1), _put("\t")),
     ("a missing colon", lambda p: p.pattern(r"^  \w+(:) [^{\n]*$", 1), _drop),
     ("an expected field that is not built", lambda p: p.pattern(r"expect: \{ (\w+):", 1), _slip),
-    ("a misspelt like", lambda p: p.pattern(r"like: (.+)", 1), _slip),
+    ("a misspelt like", lambda p: p.pattern(r"like: (.+?)(?: +#.*)?$", 1), _slip),
+    ("an unquoted template", lambda p: p.pattern(r'\w+: ("\{\{[^"\n]*")', 1), _strip_quotes),
+    ("a value cut by a comma", lambda p: p.pattern(r"\{ from: (\w+\.\w+)\b", 1), _around("max(", ", order.y)")),
+    ("a value cut by a hash", lambda p: p.values_of("title"), _put("Order #5 of the shop")),
+    ("an @ that is not quoted", lambda p: p.pattern(r"^  \w+: +(\w+\.\w+)$", 1), _put("@.name")),
+    ("a bracket that is not quoted", lambda p: p.pattern(r"^  \w+: +(\w+\.\w+)$", 1), _put("[order.id][0]")),
+    ("a key twice", lambda p: p.pattern(r"^  [A-Za-z]\w+: [^\n{\[|>]*\n"), _twice),
+    ("an unknown function", lambda p: p.pattern(r"\{ from: (\w+\.\w+)[,} ]", 1), _around("not_nul(", ")")),
+    ("the wrong number of arguments", lambda p: p.pattern(r"\{ from: (\w+\.\w+)[,} ]", 1), _around('"length(', ', `1`)"')),
+    ("text ordered against a number", lambda p: p.pattern(r"each: \w+ in (order\.items)$", 1), _around("", "[?sku > `10`]")),
+    ("an outer name inside a filter", lambda p: p.pattern(r"each: \w+ in (order\.items)$", 1), _around("", "[?sku == order.currency]")),
+    ("a projection into a field", lambda p: p.pattern(r"^  \w+: +\{ from: (order\.\w+),? .*(?<!as)(?<!lookup): [^l\n]* \}$", 1), _put('"order.items[*].sku"')),
+    ("a case that is never reached", lambda p: p.pattern(r"^ +- \{ (when: [^,\n]*, +)value: [^\n]*\n +- \{", 1), _drop),
+    ("no idempotency key", lambda p: p.pattern(r"^    key: [^\n]*\n"), _drop),
+    ("no overlap", lambda p: p.pattern(r"(, overlap: \w+)", 1), _drop),
+    ("a secret in a flow", lambda p: p.pattern(r"^  \w+: +(\w+\.\w+)$", 1), _put("{ secret: password }")),
+    ("a read-only field", lambda p: p.pattern(r"^  (SoldToParty|TransactionCurrency):", 1) if "A_SalesOrder\n" in p.text else [], _put("TotalNetAmount")),
+    ("a required field that is missing", lambda p: p.pattern(r"^map:\n(?:.*\n){1,12}?(  SalesOrganization: [^\n]*\n)", 1), _drop),
+    ("a constant that is too long", lambda p: p.pattern(r"^  (?:Dist|Org|Sales)\w+: +\{ value: \"(\d+)\" \}", 1), _put("far longer than any code may be")),
+    ("too many digits", lambda p: p.pattern(r"(?:Rate|Quantity)\w*: +\{ [^}\n]*as: decimal (\d)", 1), _put("19")),
+    ("a rule nobody uses", lambda p: p.pattern(r"^rules:[^\n]*\n(  \w+:[^\n]*\n)", 1), _lonely),
+    ("textual substitution", lambda p: p.pattern(r"^  \w+: +(\w+\.\w+)$", 1), _put("${ORDER_ID}")),
+    ("a plain nested object", lambda p: p.pattern(r"^  \w+: +(\w+\.\w+)$", 1), _around("{ inner: ", " }")),
+    ("a template under from", lambda p: p.pattern(r"\{ from: (\w+\.\w+)[,} ]", 1), _around('"{{ ', ' }}"')),
+    ("a default that looks like a path", lambda p: p.pattern(r"\bdefault: ([A-Z]\w*)\b", 1), _put("env.sales_org")),
+    ("optional beside default", lambda p: p.pattern(r"(\bdefault: [A-Z]\w*)\b", 1), _around("", ", optional: true")),
+    ("two ways to get a value", lambda p: p.pattern(r"\{ (from: \w+\.\w+),", 1), _around("", ", value: x")),
+    ("a misspelt record of a test", lambda p: p.pattern(r"given: \{ (order|delivery|group|stock):", 1), _slip),
+    ("on_miss with another word", lambda p: p.pattern(r"on_miss: (error|skip)\b", 1), _put("fail")),
+    ("a misspelt rounding", lambda p: p.pattern(r"decimal \d (half_up|half_even|down)", 1), _slip),
+    ("a converter without its argument", lambda p: p.pattern(r"\b(?:truncate|pad|alpha)( \d+)", 1), _drop),
+    ("an unknown time zone", lambda p: p.pattern(r"(America/New_York|Europe/Berlin)", 1), _slip),
+    ("a misspelt event", lambda p: p.values_of("webhook"), _slip),
+    ("a misspelt word of a test", lambda p: p.pattern(r"^    (expect_absent|expect_error|expect_skipped|expect|given):", 1), _slip),
+    ("a misspelt queue of a test", lambda p: p.pattern(r"expect_dead_letter: \{ queue: (\w+)", 1), _slip),
     ("a field that is no path", lambda p: p.in_expressions(r"\border(\.)\w", 1), _put("..")),
 ]  # fmt: skip
+
+
+SLACK = {
+    "no last case": 1,  # the line is gone; its list is what is left
+    "a key twice": 1,
+    "a case that is never reached": 1,  # the next one
+    "no idempotency key": 2,
+    "a required field that is missing": 1,
+}
 
 
 def mutate(text: str, seed: int) -> Mutation | None:
@@ -179,4 +243,6 @@ def mutate(text: str, seed: int) -> Mutation | None:
     place = rng.choice(found)
     made = change(place, text, rng)
     line = text.count("\n", 0, place[0]) + 1
-    return Mutation(kind, made, line, text[place[0] : place[1]])
+    if kind == "a required field that is missing":
+        line = text.count("\n", 0, text.index("\nmap:")) + 2  # a map that lacks something is named where it begins
+    return Mutation(kind, made, line, text[place[0] : place[1]], SLACK.get(kind, 0))

@@ -46,6 +46,7 @@ def test_references_stay_references_until_resolved(root: Path) -> None:
 def test_where_a_secret_is_looked_for_in_order(root: Path) -> None:
     text = PROJECT.replace("project: shop-to-erp", "project: shop-to-erp\nsecrets: .secrets")
     write_project(root, {"flowrun.yaml": text, ".secrets/xcart_api_key": "from a file\n"})
+    (root / ".secrets/xcart_api_key").chmod(0o600)
     project = load_project(root)
     ref = project.connections["xcart"].settings["api_key"]
     assert project.resolve(ref, {}).reveal() == "from a file"
@@ -91,6 +92,8 @@ def test_an_environment_changes_a_connection(root: Path) -> None:
         ("base_url: { env: XCART_URL }", "base_url: shop.example", ["FR210"]),
         ("also: [finance]", "also: [finanze]", ["FR179"]),
         ("sandbox: [s4, xcart]", "sandbox: [s4, cart]", ["FR151"]),
+        ("sandbox: [s4, xcart]", "sandbox: cart", ["FR151"]),
+        ("sandbox: [s4, xcart]", "sandbox: { s4: true }", ["FR031"]),
         ("project: shop-to-erp", "project: shop-to-erp\non_error: { netwrk: { dead_letter: x } }", ["FR160"]),
         ("project: shop-to-erp", "project: shop-to-erp\nowners: { a: { secret: x } }", ["FR196"]),
         ("flowrun: 1", "flowrun: 9", ["FR021"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from casekit import CASES, read_case
 from frontkit import GOOD, PROJECT, REGISTRY
 
 from flowrun.cli.main import main
@@ -108,6 +109,31 @@ def test_mistakes_in_the_project_file(old: str, new: str) -> None:
 def test_alert_channels_of_every_kind(new: str) -> None:
     text = PROJECT.replace("url: { secret: warehouse_webhook }", new)
     assert text != PROJECT and errors(project_schema(REGISTRY), text) == []
+
+
+FORM = {
+    "FR020", "FR021", "FR023", "FR030", "FR031", "FR033", "FR034", "FR036", "FR037", "FR038", "FR039", "FR041", "FR043",
+    "FR044", "FR045", "FR046", "FR047", "FR153", "FR154", "FR160", "FR166", "FR183",
+}  # fmt: skip
+"""Mistakes of form; the others need the project, the contract or the expression's meaning."""
+MEANT = {
+    "FR031-a-key-that-is-a-list": "what a value is needs its contract",
+    "FR039-a-poll-without-a-pause": "a number's meaning",
+}
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_case_of_form_is_refused_by_the_schema_and_every_good_one_taken(path: Path) -> None:
+    case = read_case(path)
+    document = parse(case.flow, "flow.yaml")
+    here = [one for one in case.expect if ".yaml" not in one["at"]]
+    if document.broken or "fragment:" in case.flow[:20]:
+        return
+    found = list(jsonschema.Draft202012Validator(flow_schema(["gtin14"])).iter_errors(plain(document.root)))
+    if {one["code"] for one in here if one.get("severity") != "lint"} & FORM and not MEANT.get(path.stem):
+        assert found
+    if not any(one.get("severity") != "lint" for one in here):
+        assert [error.message for error in found] == []
 
 
 def test_hover_text_and_examples_come_from_the_words() -> None:

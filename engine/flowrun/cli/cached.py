@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ def _code() -> Iterable[str]:
 
     from flowrun.connector import installed
 
-    packages = {"flowrun", *(place.split(".")[0].split(":")[0] for place in installed().values())}
+    places = [*installed().values(), *installed("flowrun.converters").values()]
+    packages = {"flowrun", *(place.split(".")[0].split(":")[0] for place in places)}
     for package in sorted(packages):
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -131,7 +132,7 @@ def _stamp(path: str) -> str:
     return f"{path} {about.st_size} {about.st_mtime_ns}"
 
 
-_SPAN = [one.name for one in fields(Span)]
+_SPAN = Span.__struct_fields__
 
 
 def _plain_span(span: Span) -> list[Any]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
+from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE, EXIT_USAGE
 from flowrun.cli.project import project_vault
-from flowrun.connector import Checks, PullsContract, discover
+from flowrun.connector import Checks, Health, PullsContract, discover
 from flowrun.errors import ConnectorError, ProjectError
 from flowrun.logs import configure
 from flowrun.project import Environment, Project, load_project
@@ -47,18 +47,23 @@ def list_(env: str | None) -> int:
 @click.argument("names", nargs=-1)
 @_ENV
 def check(names: tuple[str, ...], env: str | None) -> int:
-    """Do the credentials work, is the system there, and how long do tokens last?"""
+    """Do the credentials work, is the system there, and how long do tokens last?
+
+    Exit code 4 when a system does not answer or refuses, 2 when a setting is missing.
+    """
     configure("auto", "warning")
     project = load_project(Path.cwd())
     environment = project.environment(env)
-    failed = False
+    for name in names:
+        project.connection(name, environment)  # a misspelt name is said before any system is asked
+    code = EXIT_OK
     with project_vault(project, environment) as vault:
         for name in names or tuple(project.connections):
-            failed = not _checked(project, environment, name, vault) or failed
-    return EXIT_OUTSIDE if failed else EXIT_OK
+            code = max(code, _checked(project, environment, name, vault))
+    return code
 
 
-def _checked(project: Project, environment: Environment, name: str, vault: Vault | None) -> bool:
+def _checked(project: Project, environment: Environment, name: str, vault: Vault | None) -> int:
     from flowrun.connections import opened
 
     told: list[str] = []
@@ -73,15 +78,17 @@ def _checked(project: Project, environment: Environment, name: str, vault: Vault
             connector = connections[name]
             if not isinstance(connector, Checks):
                 click.echo(f"{name}: cannot be checked")
-                return True
+                return EXIT_OK
             health = connector.check()
             lines = _token(name, connector, vault)
     except ProjectError as error:
         click.echo(f"{name}: {error.message}" + (f" ({error.help})" if error.help else ""))
-        return False
+        return EXIT_USAGE
+    except ConnectorError as error:
+        health, lines = Health(False, error.message), []
     mark = click.style("works", fg="green") if health.ok else click.style("FAILED", fg="red")
     click.echo("\n".join([f"{name}: {mark}: {health.message}", *lines, *told]))
-    return health.ok
+    return EXIT_OK if health.ok else EXIT_OUTSIDE
 
 
 def _token(name: str, connector: Any, vault: Vault | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from flowrun.connector import Receiver, Source, Target, discover
+from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 
 _COLUMNS = ("connector", "object", "read", "by key", "changed since", "webhook", "write", "find", "batch", "once")
@@ -19,7 +20,11 @@ def command(form: str, names: tuple[str, ...]) -> None:
     rows = []
     for name in names or tuple(registry):
         if name not in registry:
-            raise ProjectError(f"no connector is named '{name}'", help=f"installed: {', '.join(registry)}")
+            guess = near(name, registry)
+            raise ProjectError(
+                f"no connector is named '{name}'",
+                help=f"did you mean '{guess}'?" if guess else f"installed: {', '.join(registry)}",
+            )
         rows += capabilities(name, registry[name])
     if form == "markdown":
         click.echo("| " + " | ".join(_COLUMNS) + " |")

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.project import open_flow, project_store, who
+from flowrun.cli.project import known_flow, open_flow, project_store, who
+from flowrun.cli.records import NOT_JSON
 from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 from flowrun.logs import configure
@@ -46,8 +47,9 @@ def _one(store: Store, flow: str, key: str) -> Row:
 @_ENV
 def list_(flow: str | None, queue: str | None, env: str | None) -> int:
     """List dead letters, grouped by what went wrong."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = _letters(store, flow, queue, None)
     finally:
         store.close()
@@ -75,8 +77,9 @@ def list_(flow: str | None, queue: str | None, env: str | None) -> int:
 @_ENV
 def show(flow: str, key: str, env: str | None) -> int:
     """Show one: the record, what was made of it, and why it failed."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         row = _one(store, flow, key)
     finally:
         store.close()
@@ -110,16 +113,22 @@ def _pretty(value: Any) -> str:
 @click.option(
     "--set", "changes", multiple=True, metavar="PATH=VALUE", help="items[0].sku=AB-1; the value as JSON, or text."
 )
-@click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="The whole corrected record, JSON.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The whole corrected record, JSON.",
+)
 @_ENV
 def edit(flow: str, key: str, changes: tuple[str, ...], file: Path | None, env: str | None) -> int:
     """Correct the source record; with neither --set nor --file in your editor."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         row = _one(store, flow, key)
         payload: Any = copy.deepcopy(row.payload)
         if file is not None:
-            payload = _decoded(file.read_text(encoding="utf-8"))
+            payload = _decoded(file.read_bytes())
         elif changes:
             for change in changes:
                 path, equals, text = change.partition("=")
@@ -141,10 +150,10 @@ def edit(flow: str, key: str, changes: tuple[str, ...], file: Path | None, env: 
     return EXIT_OK
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: str | bytes) -> Any:
     try:
         return decode_json(text)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise ProjectError(f"not JSON: {error}") from None
 
 
@@ -196,10 +205,11 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
     if not keys and not all_:
         raise ProjectError("which ones?", help=f"flowrun dlq replay {flow} KEY…, or --all")
     configure("auto", "warning")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = _letters(store, flow, None, None) if all_ else [_one(store, flow, key) for key in keys]
-        project, registry, checked, plan = open_flow(flow, env)
+        _, registry, checked, plan = open_flow(flow, env)
         environment = project.environment(env)
         live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
@@ -234,8 +244,9 @@ def replay(flow: str, keys: tuple[str, ...], all_: bool, env: str | None) -> int
 @_ENV
 def discard(flow: str, keys: tuple[str, ...], reason: str, env: str | None) -> int:
     """Give up dead letters, for a reason."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         store.letters.discard([_one(store, flow, key) for key in keys], reason, who())
     finally:
         store.close()

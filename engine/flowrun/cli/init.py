@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from flowrun.cli.main import EXIT_OK
+from flowrun.cli.schema import write_schemas
+from flowrun.project import load_project
 from flowrun.templates import copy_templates
 
 
@@ -20,9 +23,9 @@ def command(directory: Path) -> int:
     if not ignore.exists():
         ignore.write_text(".flowrun/\n", encoding="utf-8")
         written.append(".gitignore")
+    written += write_schemas(directory, load_project(directory).converters)
     for name in written:
         click.echo(f"wrote {name}")
-    if not written:
-        click.echo("nothing to write: everything is there")
-    click.echo(f"next: cd {directory} && flowrun schema --write && flowrun validate && flowrun test")
+    there = "" if directory.resolve() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "
+    click.echo(f"next: {there}flowrun validate && flowrun test")
     return EXIT_OK

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO
 
 import click
-import msgspec
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
+from flowrun.cli.mapping import is_stdout, map_lines, open_input, read_blocks, to_stderr
+from flowrun.cli.outfile import whole_file
+from flowrun.cli.parts import map_parts
 from flowrun.cli.project import open_flow
-from flowrun.cli.records import xref_snapshot
-from flowrun.plan import Mapped, Skipped
-from flowrun.testing.flow_tests import describe
-from flowrun.values import decode_json
-
-_CHUNK = 1 << 20  # bytes read at once
+from flowrun.cli.records import given_xrefs
 
 
 @click.command(name="map")
 @click.argument("flow")
 @click.option(
-    "--input", "input_", type=click.Path(path_type=Path, exists=True), required=True, help="Records, JSON Lines."
+    "--input",
+    "input_",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    required=True,
+    help="Records, JSON Lines, plain or gzip; - is standard input.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Where mapped records go; without it standard output.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where mapped records go, there whole or not at all; without it standard output.",
+)
 @click.option("--env", help="The environment whose values apply.")
 @click.option(
     "--xref",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Cross-references: a YAML or JSON file, name: {from: to}.",
 )
 @click.option(
@@ -40,118 +45,57 @@ _CHUNK = 1 << 20  # bytes read at once
 )
 def command(flow: str, input_: Path, output: Path | None, env: str | None, xref: Path | None, workers: int) -> int:
     """Run the mapping alone: one JSON line out per mapped record; problems to standard error with the line number."""
-    if workers == 1:
-        if output is None:
-            problems = _map_range(flow, env, xref, input_, 0, None, sys.stdout.buffer)
+    _check(input_, output, workers)
+    _, _, checked, plan = open_flow(flow, env)
+    snapshot = given_xrefs(checked, xref)
+    to_file = output is not None and not is_stdout(output)
+    with _output(output if to_file else None) as out, _progress(input_, to_file) as seen:
+        if workers == 1:
+            with open_input(input_) as source:
+                tally = map_lines(plan, snapshot, read_blocks(source, seen=seen), out, to_stderr)
         else:
-            with output.open("wb") as out:
-                problems = _map_range(flow, env, xref, input_, 0, None, out)
-        for line in problems:
-            click.echo(line, err=True)
-        return EXIT_FINDINGS if problems.failed else EXIT_OK
-    return _in_parts(flow, env, xref, input_, output, workers)
+            folder = output.resolve().parent if to_file and output else Path(tempfile.gettempdir())
+            tally = map_parts(plan, snapshot, input_, out, workers, folder=folder, seen=seen)
+    asked = any(lookup.kind == "xref" for lookup in checked.lookups.values())
+    if tally.failed and asked and xref is None:
+        click.echo("note: cross-references are empty without --xref FILE", err=True)
+    if tally.failed and checked.source.group_by is not None:
+        click.echo('note: this flow groups rows, so a line is a whole group: {"key": …, "rows": […]}', err=True)
+    return EXIT_FINDINGS if tally.failed else EXIT_OK
 
 
-class Problems(list[str]):
-    """Lines for standard error; failed counts records that are bad (skipped ones are no failure)."""
-
-    failed = 0
-    lines = 0
-
-
-def _map_range(
-    flow: str, env: str | None, xref: Path | None, path: Path, start: int, end: int | None, out: IO[bytes]
-) -> Problems:
-    """Map the lines that begin in bytes [start, end) of the file. Line numbers count from the range's first line."""
-    project, _, checked, plan = open_flow(flow, env)
-    snapshot = xref_snapshot(project, checked, env, xref)
-    apply = plan.apply
-    encode = msgspec.json.Encoder(decimal_format="number").encode
-    problems = Problems()
-    pending: list[bytes] = []
-    with path.open("rb") as source:
-        for number, line in enumerate(_lines(source, start, end), 1):
-            problems.lines = number
-            try:
-                record: Any = decode_json(line)
-            except ValueError as error:
-                if line.strip():
-                    problems.failed += 1
-                    problems.append(f"line {number}: not JSON: {error}")
-                continue
-            if type(record) is not dict:
-                problems.failed += 1
-                problems.append(f"line {number}: a record is an object {{…}}")
-                continue
-            outcome = apply(record, snapshot)
-            if type(outcome) is Mapped:
-                pending.append(encode(outcome.body))
-                for warning in outcome.warnings:
-                    problems.append(f"line {number}: warning: {warning}")
-                if len(pending) >= 512:
-                    out.write(b"\n".join(pending) + b"\n")
-                    pending.clear()
-            else:
-                problems.append(f"line {number}: {describe(outcome)}")
-                problems.failed += not isinstance(outcome, Skipped)
-            if len(problems) > 1000 and out is not sys.stdout.buffer:
-                _flush(problems)
-    if pending:
-        out.write(b"\n".join(pending) + b"\n")
-    out.flush()
-    return problems
+def _check(input_: Path, output: Path | None, workers: int) -> None:
+    """Raises a usage error before anything is opened for writing."""
+    if input_.is_file() and (is_stdout(input_) or (output is not None and output.exists() and output.samefile(input_))):
+        raise click.UsageError(f"the output is the input, {input_}: name another file")
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"there is no folder '{output.parent}' for the output")
+    if workers == 1:
+        return
+    if not input_.is_file():
+        raise click.UsageError("--workers needs a file: standard input and pipes are read from one end")
+    with input_.open("rb") as source:
+        if source.read(2) == b"\x1f\x8b":
+            raise click.UsageError("--workers needs a plain file: a gzip file is read from one end")
 
 
-def _flush(problems: Problems) -> None:
-    """A million bad lines must not pile up in memory."""
-    sys.stderr.write("\n".join(problems) + "\n")
-    problems.clear()
+@contextmanager
+def _output(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        sys.stdout.flush()
+        with open(os.dup(sys.stdout.fileno()), "wb") as out:  # noqa: PTH123 - a descriptor, no path
+            yield out
+    else:
+        with whole_file(path) as out:
+            yield out
 
 
-def _lines(source: IO[bytes], start: int, end: int | None) -> Iterator[bytes]:
-    if start:
-        source.seek(start - 1)
-        source.readline()  # the line that began before belongs to the part before
-    at = source.tell()
-    while end is None or at < end:
-        lines = source.readlines(_CHUNK)
-        if not lines:
+@contextmanager
+def _progress(path: Path, to_file: bool) -> Iterator[Callable[[int], None] | None]:
+    """A bar over the bytes read, on a terminal that shows nothing else."""
+    with ExitStack() as stack:
+        if not (to_file and path.is_file() and sys.stderr.isatty()):
+            yield None
             return
-        for line in lines:
-            if end is not None and at >= end:
-                return
-            at += len(line)
-            yield line
-
-
-def _in_parts(flow: str, env: str | None, xref: Path | None, path: Path, output: Path | None, workers: int) -> int:
-    size = path.stat().st_size
-    edges = [size * i // workers for i in range(workers + 1)]
-    failed = 0
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(workers) as pool:
-        parts = [Path(folder) / str(i) for i in range(workers)]
-        jobs = [
-            pool.submit(_part, flow, env, xref, path, edges[i], edges[i + 1] if i + 1 < workers else None, parts[i])
-            for i in range(workers)
-        ]
-        with output.open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
-            before = 0
-            for job, part in zip(jobs, parts, strict=True):
-                problems, part_failed, lines = job.result()
-                failed += part_failed
-                for text in problems:
-                    word, number, rest = text.split(" ", 2)
-                    click.echo(f"{word} {int(number.rstrip(':')) + before}: {rest}", err=True)
-                before += lines
-                with part.open("rb") as done:
-                    while chunk := done.read(_CHUNK):
-                        out.write(chunk)
-    return EXIT_FINDINGS if failed else EXIT_OK
-
-
-def _part(
-    flow: str, env: str | None, xref: Path | None, path: Path, start: int, end: int | None, to: Path
-) -> tuple[list[str], int, int]:
-    with to.open("wb") as out:
-        problems = _map_range(flow, env, xref, path, start, end, out)
-    return list(problems), problems.failed, problems.lines
+        bar = click.progressbar(length=path.stat().st_size, label="mapping", file=sys.stderr)
+        yield stack.enter_context(bar).update

@@ -103,6 +103,11 @@ def _sarif(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
     from flowrun import __version__
     from flowrun.codes import CODES
 
+    def location(span: Span) -> dict[str, Any]:
+        region = {"startLine": span.line, "startColumn": span.column, "endLine": span.end_line,
+                  "endColumn": span.end_column}  # fmt: skip
+        return {"physicalLocation": {"artifactLocation": {"uri": quote(span.file)}, "region": region}}
+
     rules = sorted({d.code for d in diagnostics})
     level = {"error": "error", "warning": "warning", "lint": "note"}
     return json.dumps(
@@ -115,26 +120,25 @@ def _sarif(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
                         "driver": {
                             "name": "flowrun",
                             "version": __version__,
-                            "rules": [{"id": c, "shortDescription": {"text": CODES[c].title}} for c in rules],
+                            "rules": [
+                                {
+                                    "id": code,
+                                    "shortDescription": {"text": CODES[code].title},
+                                    "help": {"text": CODES[code].text},
+                                }
+                                for code in rules
+                            ],
                         }
                     },
+                    "columnKind": "unicodeCodePoints",
                     "results": [
                         {
                             "ruleId": d.code,
                             "level": level[d.severity],
                             "message": {"text": _words(d)},
-                            "locations": [
-                                {
-                                    "physicalLocation": {
-                                        "artifactLocation": {"uri": quote(d.span.file)},
-                                        "region": {
-                                            "startLine": d.span.line,
-                                            "startColumn": d.span.column,
-                                            "endLine": d.span.end_line,
-                                            "endColumn": d.span.end_column,
-                                        },
-                                    }
-                                }
+                            "locations": [location(d.span)],
+                            "relatedLocations": [
+                                {**location(span), "message": {"text": words}} for words, span in d.related
                             ],
                         }
                         for d in diagnostics
@@ -182,22 +186,14 @@ def _gitlab(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
 
 
 def _junit(diagnostics: Sequence[Diagnostic], files: Sequence[str]) -> str:
-    from xml.sax.saxutils import escape, quoteattr  # brings urllib along: a fifth of the start-up
+    from flowrun.cli.junit import Case, junit
 
     by_file: dict[str, list[Diagnostic]] = {file: [] for file in files}
     for d in diagnostics:
         by_file.setdefault(d.span.file, []).append(d)
-    out = ['<?xml version="1.0" encoding="UTF-8"?>']
-    failed = sum(d.severity == "error" for d in diagnostics)
-    out.append(f'<testsuite name="flowrun validate" tests="{len(by_file)}" failures="{failed}">')
+    cases = []
     for file, found in by_file.items():
-        out.append(f"  <testcase name={quoteattr(file)} classname={quoteattr('flowrun.validate')}>")
-        for d in found:
-            words = escape(f"{d.span}: {d.severity}[{d.code}]: {_words(d)}")
-            if d.severity == "error":
-                out.append(f"    <failure type={quoteattr(d.code)} message={quoteattr(d.message)}>{words}</failure>")
-            else:
-                out.append(f"    <system-out>{words}</system-out>")
-        out.append("  </testcase>")
-    out.append("</testsuite>")
-    return "\n".join(out)
+        words = [(d, f"{d.span}: {d.severity}[{d.code}]: {_words(d)}") for d in found]
+        failures = [(d.code, d.message, said) for d, said in words if d.severity == "error"]
+        cases.append(Case("flowrun.validate", file, failures, [said for d, said in words if d.severity != "error"]))
+    return junit("flowrun validate", cases)

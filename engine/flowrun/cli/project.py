@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flowrun.connector import Registry, discover
 from flowrun.errors import ProjectError
-from flowrun.flow import load_flow
+from flowrun.flow import load_flow, named_flow
 from flowrun.flow.model import Flow
 from flowrun.plan import Plan, compile_plan
 from flowrun.project import Environment, Project, load_project
@@ -43,12 +44,17 @@ def store_place(project: Project, environment: Environment) -> Path | str:
     return chosen if "://" in chosen else project.root / chosen
 
 
+def is_there(place: Path | str) -> bool:
+    """Whether a store may hold something: a database server is asked when it is opened."""
+    return isinstance(place, str) or place.exists()
+
+
 def project_store(env: str | None) -> tuple[Project, Store]:
     from flowrun.store import open_store
 
     project = load_project(Path.cwd())
     place = store_place(project, project.environment(env))
-    if isinstance(place, Path) and not place.exists():
+    if not is_there(place):
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
     return project, open_store(place)
 
@@ -68,6 +74,27 @@ def project_vault(project: Project, environment: Environment) -> Iterator[Vault 
         yield vault_of(project, database, now=system_clock)
     finally:
         database.close()
+
+
+@contextmanager
+def asked_store(project: Project, environment: Environment) -> Iterator[Store]:
+    """The environment's store, to look things up in; where there is none yet, an empty one that vanishes, so that a
+    command which only asks leaves no file behind."""
+    from flowrun.store import open_store
+
+    place = store_place(project, environment)
+    with TemporaryDirectory(prefix="flowrun-") as nowhere:
+        store = open_store(place if is_there(place) else Path(nowhere) / "empty.db")
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def known_flow(project: Project, store: Store, name: str | None) -> None:
+    """Raises ProjectError for a name that neither the project nor the store has; a flow that is gone leaves records."""
+    if name is not None and not store.records(flow=name, limit=1):
+        named_flow(project.root, name)
 
 
 def who() -> str:

@@ -13,8 +13,8 @@ import click
 from flowrun.alerts import raise_alert, settled
 from flowrun.cli.alerts import tell, troubles
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.project import open_flow, store_place
-from flowrun.cli.records import read_records
+from flowrun.cli.project import asked_store, open_flow, store_place
+from flowrun.cli.records import grouped, read_records
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
@@ -76,6 +76,13 @@ def command(
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
     for line in not_executed(checked, bool(input_)):
         click.echo(f"note: {line}", err=True)
+    records = read_records(input_) if input_ else None
+    if dry_run:
+        with (
+            asked_store(project, environment) as held,
+            opened(project, environment, names, registry, now=system_clock) as connections,
+        ):
+            return _dry(checked, plan, held, connections.get(checked.source.connection), records, limit, connections)
     store = open_store(store_place(project, environment))
     try:
         vault = vault_of(project, store.database, now=system_clock)
@@ -84,9 +91,6 @@ def command(
             project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
         ) as connections:
             source = None if input_ else connections[checked.source.connection]
-            records = read_records(input_) if input_ else None
-            if dry_run:
-                return _dry(checked, plan, store, source, records, limit, connections)
             with Progress(quiet) as progress:
                 try:
                     summary = run_flow(
@@ -257,7 +261,9 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
     """One JSON line per record that would be sent; the rest in words on standard error."""
     failed = False
     count = 0
-    for record in _rows(flow, plan, store, source, records):
+    if records is None:
+        records = (r for page in source.read(query_of(flow, store.cursors.current(flow.name))) for r in page.records)
+    for record in grouped(flow, plan, records):
         if limit is not None and count >= limit:
             break
         count += 1
@@ -272,22 +278,6 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
             click.echo(f"{key}: {describe(outcome)}", err=True)
     click.echo(f"dry run: {count} records; nothing was sent or held", err=True)
     return EXIT_FINDINGS if failed else EXIT_OK
-
-
-def _rows(flow: Flow, plan: Any, store: Any, source: Any, records: Any) -> Any:
-    found = (
-        records
-        if records is not None
-        else (r for p in source.read(query_of(flow, store.cursors.current(flow.name))) for r in p.records)
-    )
-    if flow.source.group_by is None:
-        yield from found
-        return
-    groups: dict[str, list[Any]] = {}
-    for record in found:
-        groups.setdefault(str(plan.group_of(record)), []).append(record)
-    for name, rows in groups.items():
-        yield {"key": name, "rows": rows}
 
 
 def _row(flow: Flow, key: str, record: Any, seq: int) -> Row:

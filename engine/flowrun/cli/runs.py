@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.project import project_store
+from flowrun.cli.project import known_flow, project_store
 from flowrun.errors import ProjectError
 
 
@@ -16,11 +16,12 @@ from flowrun.errors import ProjectError
 @click.argument("run", type=int, required=False)
 @click.option("--flow", help="Only runs of this flow.")
 @click.option("--env", help="The environment; without it the first of flowrun.yaml.")
-@click.option("--limit", default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 def command(run: int | None, flow: str | None, env: str | None, limit: int) -> int:
     """List past runs; with a number, the records that this run took in."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         if run is None:
             for entry in store.runs(flow, limit):
                 at = datetime.fromtimestamp(entry["started_at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -31,10 +32,12 @@ def command(run: int | None, flow: str | None, env: str | None, limit: int) -> i
             return EXIT_OK
         rows = store.records(run=run)
         if not rows:
-            raise ProjectError(f"run {run} took in no records", help="flowrun runs")
+            if not any(entry["id"] == run for entry in store.runs(limit=1_000_000)):
+                raise ProjectError(f"there is no run {run}", help="flowrun runs")
+            click.echo(f"run {run} took in no records")
         for row in rows:
             words = row.error_message or row.reason or ""
-            click.echo(f"{row.state:<10}  {row.flow}  {row.key}" + (f"  {words}" if words else ""))
+            click.echo(f"{row.seq:>5}  {row.state:<10}  {row.flow}  {row.key}" + (f"  {words}" if words else ""))
     finally:
         store.close()
     return EXIT_OK

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 import click
 
 from flowrun.cli.explaining import lines
+from flowrun.cli.junit import Case, junit
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_diagnostics
 from flowrun.connector import discover
+from flowrun.converters import failures
 from flowrun.errors import ProjectError
 from flowrun.flow import check_project
 from flowrun.project import load_project
@@ -34,6 +35,10 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
 
     PATHS are flow files or folders; without any, all flows of the project. The values are those of environment `test`.
     """
+    if mutate and form != "text":
+        raise click.UsageError("--mutate is told in words: leave out --format")
+    if env is not None and run is None:
+        raise click.UsageError("--env goes with --record; the values of tests are those of environment 'test'")
     if run is not None:
         return _record(run, env)
     project = load_project(paths[0] if paths and paths[0].exists() else Path.cwd())
@@ -43,6 +48,9 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
         print_diagnostics(errors, checked.documents, err=True)
         return EXIT_FINDINGS
     values = project.environment("test" if "test" in project.environments else None).values
+    broken = [said for own in checked.converters.values() for said in failures(own)]
+    for said in broken:
+        click.echo(f"{click.style('FAILED', fg='red', bold=True)}  converter: {said}", err=form != "text")
     results = [result for flow in checked.flows for result in run_tests(flow, values)]
     if form == "json":
         click.echo(json.dumps([_as_json(r) for r in results], indent=2, ensure_ascii=False))
@@ -50,8 +58,10 @@ def command(paths: tuple[Path, ...], form: str, mutate: bool, strict: bool, run:
         click.echo(_junit(results))
     else:
         _print(results)
-    failed = any(not r.passed for r in results)
-    if mutate and not failed:
+    failed = bool(broken) or any(not r.passed for r in results)
+    if mutate and failed:
+        click.echo("nothing was changed: a flow whose tests fail has to be mended first", err=True)
+    elif mutate:
         from flowrun.testing.mutate import survivors
 
         left = 0
@@ -68,23 +78,34 @@ _MOST_RECORDED = 20  # tests that one --record adds; more belong into a file of 
 
 
 def _record(run: int, env: str | None) -> int:
+    from flowrun.cli.outfile import whole_file
     from flowrun.cli.project import open_flow, project_store
-    from flowrun.testing.recording import append_test, recorded
+    from flowrun.testing.recording import append_test, recorded, title_of
 
     project, store = project_store(env)
     try:
-        rows = store.records(run=run, limit=_MOST_RECORDED)
+        rows = store.records(run=run, limit=_MOST_RECORDED + 1)
         if not rows:
             raise ProjectError(f"run {run} took in no records", help="flowrun runs")
         _, _, flow, plan = open_flow(rows[0].flow, "test" if "test" in project.environments else None)
+        there = {test.name for test in flow.tests}
+        new = [row for row in rows[:_MOST_RECORDED] if title_of(row) not in there]
         path = project.root / flow.file
-        text = path.read_text(encoding="utf-8")
-        for row in rows:
+        with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are
+            text = file.read()
+        for row in new:
             text = append_test(text, flow.file, recorded(flow, plan, row, store))
     finally:
         store.close()
-    path.write_text(text, encoding="utf-8")
-    click.echo(f"added {len(rows)} tests to {flow.file}; read them, they say what the flow does now, right or wrong")
+    if not new:
+        click.echo(f"every record of run {run} is a test already")
+        return EXIT_OK
+    with whole_file(path) as out:
+        out.write(text.encode())
+    tests = f"{len(new)} test{'s' * (len(new) != 1)}"
+    click.echo(f"added {tests} to {flow.file}; read them, they say what the flow does now, right or wrong")
+    if len(rows) > _MOST_RECORDED:
+        click.echo(f"the run took in more; only its first {_MOST_RECORDED} records were taken")
     return EXIT_OK
 
 
@@ -116,13 +137,8 @@ def _as_json(result: TestResult) -> dict[str, object]:
 
 
 def _junit(results: list[TestResult]) -> str:
-    failed = sum(not r.passed for r in results)
-    out = ['<?xml version="1.0" encoding="UTF-8"?>']
-    out.append(f'<testsuite name="flowrun test" tests="{len(results)}" failures="{failed}">')
+    cases = []
     for r in results:
-        out.append(f"  <testcase classname={quoteattr(r.flow.name)} name={quoteattr(r.test.name)}>")
-        if not r.passed:
-            words = "\n".join(f"{d.path or 'the record'}: expected {d.expected}, got {d.actual}" for d in r.differences)
-            out.append(f"    <failure message={quoteattr(words.splitlines()[0])}>{escape(words)}</failure>")
-        out.append("  </testcase>")
-    return "\n".join([*out, "</testsuite>"])
+        words = [f"{d.path or 'the record'}: expected {d.expected}, got {d.actual}" for d in r.differences]
+        cases.append(Case(r.flow.name, r.test.name, [("", words[0], "\n".join(words))] if words else []))
+    return junit("flowrun test", cases)

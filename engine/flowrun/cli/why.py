@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from flowrun.codes import CODES
-from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 
 
@@ -19,10 +18,7 @@ def command(code: str | None) -> None:
         return
     name = code.upper()
     if name not in CODES:
-        guess = near(name, CODES)
-        raise ProjectError(
-            f"there is no code {code}", help=f"did you mean {guess}?" if guess else "flowrun why lists them"
-        )
+        raise ProjectError(f"there is no code {code}", help="flowrun why lists them")
     page = CODES[name]
     click.echo(f"{name}: {page.title}\n\n{page.text}")
     for title, example in (("Wrong", page.wrong), ("Right", page.right)):

@@ -13,6 +13,7 @@ from flowrun.expressions.analyse import analyse
 from flowrun.expressions.code import Code
 from flowrun.expressions.findings import Analysis, Finding, PathRead
 from flowrun.expressions.jinja_parse import parse_jinja
+from flowrun.expressions.jinja_reading import Kind
 from flowrun.expressions.jinja_template import emit_jinja
 from flowrun.expressions.jmespath_emit import emit_jmespath
 from flowrun.expressions.jmespath_parse import parse_jmespath
@@ -30,6 +31,7 @@ __all__ = [
     "analyse",
     "compile_jmespath",
     "emit",
+    "emit_kind",
     "parse",
 ]
 
@@ -43,7 +45,13 @@ def parse(language: Language, text: str) -> Parsed:
 
 
 def emit(parsed: Parsed, code: Code, names: Mapping[str, str]) -> str:
-    """Append the lines that compute the expression; returns Python expression text, valid from there on.
+    """``emit_kind`` without the kind."""
+    return emit_kind(parsed, code, names)[0]
+
+
+def emit_kind(parsed: Parsed, code: Code, names: Mapping[str, str]) -> tuple[str, Kind]:
+    """Append the lines that compute the expression; returns Python expression text, valid from there on, and what is
+    certain of the value.
 
     names: name in scope → the Python local that holds its value. The function needs a local ``fuel`` (``Fuel``), and
     ``trace`` when ``code.explain``; it should run inside ``numbers.exact_numbers()``.
@@ -51,5 +59,5 @@ def emit(parsed: Parsed, code: Code, names: Mapping[str, str]) -> str:
     Raises ExpressionError for what ``analyse`` would have found.
     """
     if parsed.language == "jmespath":
-        return emit_jmespath(parsed, code, names)
+        return emit_jmespath(parsed, code, names), "any"
     return emit_jinja(parsed, code, names)

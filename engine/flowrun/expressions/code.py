@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowrun.diagnostics import NOWHERE, Span
 
@@ -15,6 +15,17 @@ _serial = count(1)
 
 Aside = list[tuple[int, str, Span]]
 """Lines kept apart: how much deeper than where they are inserted, the text, the span."""
+
+
+class Fact(NamedTuple):
+    """What is certain of a local. text: it is a str. said: neither None nor blank text. most: its length, at most."""
+
+    text: bool = False
+    said: bool = False
+    most: int | None = None
+
+
+_NOTHING = Fact()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,8 @@ class Built:
 class Code:
     """Emitters append lines and return Python expression texts that are valid from there on.
 
-    explain: emit the slower mode that also records why (a local named ``trace`` is in scope then).
+    explain: emit the slower mode that also records why: a local named ``trace`` is in scope then, which takes one
+    tuple an event.
     Every generated function has a local named ``fuel`` (see ``runtime.Fuel``).
     Nothing of the flow's text is ever pasted as code: texts and constants go through ``bind``.
     """
@@ -48,6 +60,8 @@ class Code:
         self._span = NOWHERE
         self._temps = count(1)
         self._reads: dict[tuple[str, tuple[str | int, ...], str], str] = {}
+        self._facts: dict[str, Fact] = {}
+        self.constants: dict[str, Any] = {}  # roots whose value is the same for every record
 
     # -- values that were read already --------------------------------------------------------------------------
 
@@ -66,6 +80,15 @@ class Code:
     def forget(self, root: str) -> None:
         """``root`` was assigned again: what was read from it no longer holds."""
         self._reads = {key: local for key, local in self._reads.items() if key[0] != root}
+        self._facts.pop(root, None)
+
+    def fact(self, local: str) -> Fact:
+        return self._facts.get(local, _NOTHING)
+
+    def learn(self, local: str, *, text: bool = False, said: bool = False, most: int | None = None) -> None:
+        """Add to what is certain of a local, from here to the end of the block. It is not assigned again."""
+        known = self.fact(local)
+        self._facts[local] = Fact(text or known.text, said or known.said, known.most if most is None else most)
 
     def bind(self, value: object, hint: str = "k") -> str:
         """A global name for an object. Short plain texts and small whole numbers come back as their own literal."""
@@ -91,6 +114,12 @@ class Code:
         """Steps of indentation of the next line."""
         return self._depth
 
+    def event(self, *parts: str) -> None:
+        """Record an event while explaining. parts: its word, then Python expression texts."""
+        if self.explain:
+            word, *values = parts
+            self.line(f"trace(({word!r}, {', '.join(values)}{',' if values else ''}))")
+
     def line(self, text: str) -> None:
         self._lines.append((self._depth, text, self._span))
 
@@ -100,7 +129,7 @@ class Code:
         self.line(header)
         self._depth += 1
         before = len(self._lines)
-        reads = self._reads.copy()
+        reads, facts = self._reads.copy(), self._facts.copy()
         try:
             yield
         finally:
@@ -108,18 +137,20 @@ class Code:
                 self.line("pass")
             self._depth -= 1
             self._reads = {key: local for key, local in reads.items() if self._reads.get(key) == local}
+            self._facts = {local: fact for local, fact in facts.items() if local in self._facts}
 
     @contextmanager
     def aside(self) -> Iterator[Aside]:
         """Lines emitted inside are kept apart; ``insert`` puts them where it is called (at that depth), or nowhere."""
-        start, depth, reads = len(self._lines), self._depth, self._reads.copy()
+        start, depth = len(self._lines), self._depth
+        reads, facts = self._reads.copy(), self._facts.copy()
         kept: Aside = []
         try:
             yield kept
         finally:
             kept.extend((at - depth, text, span) for at, text, span in self._lines[start:])
             del self._lines[start:]
-            self._reads = reads
+            self._reads, self._facts = reads, facts
 
     def insert(self, kept: Aside) -> None:
         self._lines.extend((self._depth + deeper, text, span) for deeper, text, span in kept)

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -19,7 +19,7 @@ from flowrun.diagnostics import near
 from flowrun.errors import ExpressionError
 from flowrun.expressions import dates
 from flowrun.expressions.graphemes import cut
-from flowrun.expressions.numbers import EXACT, plain_decimal, spelled
+from flowrun.expressions.numbers import EXACT, plain_decimal, whole
 from flowrun.expressions.runtime import BadValue, kind, show
 from flowrun.expressions.text import json_text, number_text
 from flowrun.values import decode_json
@@ -40,7 +40,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """gives: the type of what comes out (None: as it came in). examples: (arguments, input, output)."""
+    """gives: the type of what comes out (None: as it came in). examples: (arguments, input, output).
+    source: the file of one that a project adds."""
 
     name: str
     doc: str
@@ -48,6 +49,7 @@ class Converter:
     parameters: tuple[Parameter, ...] = ()
     gives: FieldType | None = "text"
     examples: tuple[tuple[tuple[str, ...], Any, Any], ...] = ()
+    source: str = ""
 
 
 def text_of(value: Any, word: str) -> str:
@@ -140,13 +142,12 @@ def _integer() -> Convert:
     def convert(value: Any) -> int:
         if type(value) is int:
             return value
-        found = number_of(value, "integer")
-        whole = int(found)
-        if whole != found:
+        found = whole(number_of(value, "integer"))
+        if found is None:
             raise BadValue(
                 f"{show(value)} is not a whole number", help="round it first: as: [decimal 0 half_up, integer]"
             )
-        return whole
+        return found
 
     return convert
 
@@ -162,11 +163,12 @@ def _decimal(digits: str, rounding: str | None = None) -> Convert:
     quantize = Decimal.quantize
 
     def convert(value: Any) -> Decimal:
-        found = spelled(value) if type(value) is str and len(value) <= 40 else None
+        found = plain_decimal(value) if type(value) is str else None
         if found is None:
             found = value if type(value) is Decimal else Decimal(number_of(value, "decimal"))
         if how is not None:
-            return quantize(found, place, how, EXACT_ROUND)
+            result = quantize(found, place, how, EXACT_ROUND)
+            return result if result else abs(result)  # no -0.00
         result = quantize(found, place, ROUND_DOWN, EXACT_ROUND)
         if result != found:
             raise BadValue(
@@ -307,7 +309,8 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
                   ((("Y", "N"), "Y", True),)),
         Converter("date", "a calendar day", _dated(dates.to_date), _FORM, "date",
                   ((("unix", "America/New_York"), 1777888800, date(2026, 5, 4)),)),
-        Converter("datetime", "a moment in UTC", _dated(dates.to_datetime), _FORM, "datetime"),
+        Converter("datetime", "a moment in UTC", _dated(dates.to_datetime), _FORM, "datetime",
+                  ((("unix",), 1777888800, datetime(2026, 5, 4, 10, tzinfo=UTC)),)),
         Converter("time", "a time of day", _dated(dates.to_time), _FORM, "time", (((), "10:30", time(10, 30)),)),
         Converter("text", "the value as text", lambda: as_text, examples=(((), 12, "12"), ((), True, "true"))),
         Converter("list", "a list of this one value; a list stays", lambda: lambda v: v if isinstance(v, list) else [v],
@@ -315,7 +318,8 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
         Converter("json", "JSON text", lambda: json_text, examples=(((), {"a": 1}, '{"a":1}'),)),
         Converter("unjson", "the value that a JSON text holds", lambda: _unjson, gives="any",
                   examples=(((), '{"a":1}', {"a": 1}),)),
-        Converter("hash", "SHA-256 in hexadecimal", lambda: _hash),
+        Converter("hash", "SHA-256 in hexadecimal", lambda: _hash, examples=(
+            ((), "a", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),)),
     )
 }  # fmt: skip
 
@@ -339,17 +343,16 @@ def parse_call(text: str) -> tuple[str, tuple[str, ...]]:
     return words[0], tuple(words[1:])
 
 
-def check_call(name: str, args: Sequence[str]) -> Converter:
+def check_call(name: str, args: Sequence[str], known: Mapping[str, Converter]) -> Converter:
     """The converter that the call means. Raises ExpressionError: unknown name, wrong number or kind of argument."""
-    found = CONVERTERS.get(name)
+    found = known.get(name)
     if found is None:
-        guess = near(name, CONVERTERS)
-        known = ", ".join(CONVERTERS)
+        guess = near(name, known)
         raise ExpressionError(
             f"unknown converter '{name}'",
             length=len(name),
             code="FR120",
-            help=f"did you mean '{guess}'?" if guess else f"there are: {known}",
+            help=f"did you mean '{guess}'?" if guess else f"there are: {', '.join(known)}",
         )
     least = sum(not p.optional for p in found.parameters)
     if not least <= len(args) <= len(found.parameters):
@@ -380,6 +383,8 @@ def _wrong(parameter: Parameter, arg: str) -> str:
         return f"{parameter.name} is empty"
     if kind_ == "format" and arg not in ("iso", "unix", "unix_ms") and "%" not in arg and not is_zone(arg):
         return f"'{arg}' is neither iso, unix, unix_ms, a pattern such as '%m/%d/%Y', nor a time zone"
+    if kind_ == "format" and "%" in arg:
+        return dates.bad_pattern(arg)
     return ""
 
 
@@ -389,11 +394,9 @@ def converter(name: str, args: tuple[str, ...]) -> Convert:
     return CONVERTERS[name].make(*args)
 
 
-def result_field(name: str, args: Sequence[str], before: Field) -> Field:
+def result_field(found: Converter, args: Sequence[str], before: Field) -> Field:
     """What is known of a value after the converter: type, length, digits."""
-    found = CONVERTERS.get(name)
-    if found is None:
-        return Field(before.name)
+    name = found.name
     if found.gives is None:
         return before
     if name == "truncate" and args:

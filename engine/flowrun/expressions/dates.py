@@ -38,6 +38,43 @@ def in_zone(naive: datetime, name: str) -> datetime:
     return early
 
 
+_DAY: Final = 86_400  # seconds
+_EPOCH_ORDINAL: Final = _EPOCH.toordinal()
+_FROM, _UNTIL = -2_208_988_800, 4_102_444_800  # seconds: the years 1900 to 2099
+_DAYS_MAX: Final = 4096
+_CHANGES: Final = 10**6  # stands for an offset: the clocks change on that day
+
+
+def day_of_seconds(zone_name: str, slow: Callable[[Any], date]) -> Callable[[Any], date]:
+    """``date unix ZONE``: seconds since 1970 → their day in the zone, ten times as fast as by ZoneInfo objects.
+
+    It remembers the zone's offset for each day (in UTC) that begins and ends with the same one; no zone changes its
+    offset and takes the change back within a day. All else is left to ``slow``.
+    """
+    where = zone(zone_name)
+    offsets: dict[int, int] = {}
+
+    def look(day: int) -> int:
+        ends = (datetime.fromtimestamp(at, where).utcoffset() for at in (day * _DAY, (day + 1) * _DAY - 1))
+        first, last = (int(offset.total_seconds()) if offset is not None else _CHANGES for offset in ends)
+        if len(offsets) >= _DAYS_MAX:
+            offsets.clear()
+        offsets[day] = first if first == last else _CHANGES
+        return offsets[day]
+
+    def convert(value: Any) -> date:
+        if type(value) is int and _FROM <= value < _UNTIL:
+            day = value // _DAY
+            offset = offsets.get(day)
+            if offset is None:
+                offset = look(day)
+            if offset != _CHANGES:
+                return date.fromordinal((value + offset) // _DAY + _EPOCH_ORDINAL)
+        return slow(value)
+
+    return convert
+
+
 def _from_seconds(value: Any, per_second: int) -> datetime:
     if type(value) is str:
         try:
@@ -57,6 +94,8 @@ def _from_seconds(value: Any, per_second: int) -> datetime:
 
 def _iso(value: Any) -> datetime | date:
     if type(value) is not str:
+        if isinstance(value, date):  # of another converter: as: [datetime unix, date America/New_York]
+            return value
         raise BadValue(f"{show(value)} is not text in ISO form", help="for seconds since 1970 write `date unix`")
     text = value.strip()
     try:
@@ -92,6 +131,17 @@ def reader(form: str) -> Callable[[Any], datetime | date]:
         return found if has_time or found.tzinfo else found.date()
 
     return read
+
+
+def bad_pattern(form: str) -> str:
+    """What is wrong with a strptime pattern, in words; "" when nothing is."""
+    try:
+        datetime.strptime("", form)
+    except ValueError as error:
+        return str(error) if "directive" in str(error) or "stray" in str(error) else ""
+    except Exception:  # two directives with one name make a bad regular expression of it
+        return f"'{form}' names one part twice"
+    return ""
 
 
 def to_datetime(form: str, zone_name: str | None) -> Callable[[Any], datetime]:
@@ -130,26 +180,29 @@ def to_date(form: str, zone_name: str | None) -> Callable[[Any], date]:
             )
         return found.astimezone(zone(zone_name)).date()
 
-    return convert
+    return day_of_seconds(zone_name, convert) if form == "unix" and zone_name is not None else convert
+
+
+def _iso_time(value: Any) -> datetime | date | time:
+    if isinstance(value, time | datetime):
+        return value
+    if type(value) is not str:
+        raise BadValue(f"{show(value)} is not text in ISO form")
+    text = value.strip()
+    try:
+        return time.fromisoformat(text) if "T" not in text and " " not in text else datetime.fromisoformat(text)
+    except ValueError:
+        raise BadValue(f"{show(value)} is not a time in ISO form") from None
 
 
 def to_time(form: str, zone_name: str | None) -> Callable[[Any], time]:
     """value → time of day, in the zone when one is written."""
-    read = None if form == "iso" else reader(form)
+    read = _iso_time if form == "iso" else reader(form)
 
     def convert(value: Any) -> time:
-        if read is None:
-            if type(value) is not str:
-                raise BadValue(f"{show(value)} is not text in ISO form")
-            text = value.strip()
-            try:
-                if "T" not in text and " " not in text:
-                    return time.fromisoformat(text)
-                found: datetime | date = datetime.fromisoformat(text)
-            except ValueError:
-                raise BadValue(f"{show(value)} is not a time in ISO form") from None
-        else:
-            found = read(value)
+        found = read(value)
+        if isinstance(found, time):
+            return found
         if not isinstance(found, datetime):
             raise BadValue(f"{show(value)} holds no time of day")
         if found.tzinfo is not None and zone_name is not None:

@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 from markupsafe import Markup
 
 from flowrun.expressions.jinja_rows import column, listed, text, whole_number
-from flowrun.expressions.runtime import TEXT_MAX, BadValue, Fuel, show, too_long
+from flowrun.expressions.runtime import TEXT_MAX, BadValue, Fuel, kind, show, too_long
 from flowrun.expressions.text import join_texts, json_text, sorted_json, to_text
 
 
@@ -55,13 +55,20 @@ def f_replace(fuel: Fuel, value: Any, old: Any, new: Any, count: Any = None) -> 
     return subject.replace(before, after, times)
 
 
+def _only_text(fuel: Fuel, value: Any, what: str) -> str:
+    """For filters that Jinja has for text alone. Raises BadValue."""
+    if not isinstance(value, str):
+        raise BadValue(f"{what!r} takes text, not {kind(value)}", code="FR113", help=f"`| string | {what}`")
+    return text(fuel, value)
+
+
 def f_center(fuel: Fuel, value: Any, width: Any = 80) -> str:
     return text(fuel, value).center(whole_number(width, "center", 1000))
 
 
 def f_indent(fuel: Fuel, value: Any, width: Any = 4, first: Any = False, blank: Any = False) -> str:
     margin = width if isinstance(width, str) else " " * whole_number(width, "indent", 200)
-    subject = text(fuel, value)
+    subject = _only_text(fuel, value, "indent")
     if len(margin) > 200 or len(subject) + subject.count("\n") * len(margin) > TEXT_MAX:
         too_long()
     subject += "\n"  # as Jinja does it: so that the last line is a line
@@ -78,7 +85,7 @@ def f_indent(fuel: Fuel, value: Any, width: Any = 4, first: Any = False, blank: 
 def f_truncate(
     fuel: Fuel, value: Any, length: Any = 255, killwords: Any = False, end: Any = "...", leeway: Any = None
 ) -> str:
-    subject, tail = text(fuel, value), text(fuel, end)
+    subject, tail = _only_text(fuel, value, "truncate"), text(fuel, end)
     size = whole_number(length, "truncate", TEXT_MAX)
     slack = 5 if leeway is None else whole_number(leeway, "truncate", TEXT_MAX)
     if size < len(tail):
@@ -113,7 +120,7 @@ def f_wordwrap(
     wrapstring: Any = None,
     break_on_hyphens: Any = True,
 ) -> str:
-    subject = text(fuel, value)
+    subject = _only_text(fuel, value, "wordwrap")
     fuel.spend(len(subject))
     columns = whole_number(width, "wordwrap", 10_000)
     if not columns:

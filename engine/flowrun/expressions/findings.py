@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct
+
 from flowrun.contract import Field, FieldType, Shape
 from flowrun.diagnostics import Severity, near
 from flowrun.errors import ExpressionError
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One mistake in one expression; offset and length in characters of its text (length 0: to the end)."""
 
     code: str
@@ -25,8 +26,7 @@ class Finding:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PathRead:
+class PathRead(Struct, frozen=True):
     """A path that the expression reads. path: keys, places, and "*" for each element of a list
     (``order.items[*].sku`` → ``("items", "*", "sku")``). field: its contract, type "any" when unknown."""
 
@@ -37,8 +37,7 @@ class PathRead:
     field: Field
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(Struct, frozen=True):
     """result: the type of the value. projects: it is a list made by a projection, which drops nulls."""
 
     result: Field
@@ -63,8 +62,7 @@ def object_of(fields: Iterable[tuple[str, Field]]) -> Field:
     return Field("", "object", shape=Shape("", named))
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(Struct, frozen=True):
     """A value's type and, when it was read from a name, where. text: it is JSON text although a number by contract."""
 
     field: Field = ANY

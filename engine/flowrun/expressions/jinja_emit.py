@@ -12,7 +12,8 @@ from flowrun.diagnostics import near
 from flowrun.expressions import filters_lists, filters_text
 from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions import jinja_tests as tests
-from flowrun.expressions.jinja_operators import Kind, Operators, Value
+from flowrun.expressions.jinja_operators import Operators
+from flowrun.expressions.jinja_reading import Kind, Value
 from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.jinja_values import bounded_range, found
 from flowrun.expressions.text import to_text
@@ -78,6 +79,12 @@ class Expressions(Operators):
             self.expr(each).text if isinstance(each, nodes.Node) else self.code.bind(each, "given")
             for each in arguments
         ]
+
+    def maybe(self, node: nodes.Node) -> tuple[str, str]:
+        if isinstance(node, nodes.Filter) and node.name in ("first", "last", "min", "max"):
+            value = self.local(self.call_filter(node, strict=False).text)
+            return value, f"{value} is {self.code.bind(MISSING, 'MISSING')}"
+        return super().maybe(node)
 
     def call_filter(self, node: nodes.Filter, *, strict: bool) -> Value:
         name = node.name

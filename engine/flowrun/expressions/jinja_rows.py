@@ -80,8 +80,9 @@ def lookup(value: Any, key: Any) -> Any:
         if isinstance(key, int) and not isinstance(key, bool):
             key = str(key) if key not in value else key
         return value.get(key, MISSING) if isinstance(key, (str, int)) else MISSING
-    if isinstance(value, (list, tuple, str)) and isinstance(key, (int, Decimal)) and key == int(key):
-        return value[int(key)] if -len(value) <= key < len(value) else MISSING
+    if isinstance(value, (list, tuple, str)) and isinstance(key, (int, Decimal)):
+        inside = -len(value) <= key < len(value)  # asked first: a huge Decimal takes a minute to become an int
+        return value[int(key)] if inside and key == int(key) else MISSING
     return MISSING
 
 

@@ -11,8 +11,8 @@ from jinja2 import nodes
 from flowrun.errors import ExpressionError
 from flowrun.expressions.code import Code
 from flowrun.expressions.jinja_emit import Expressions
-from flowrun.expressions.jinja_operators import Value, Variable
 from flowrun.expressions.jinja_parse import assigned, set_names
+from flowrun.expressions.jinja_reading import Kind, Value, Variable
 from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.jinja_values import concat, rows, unpack
 from flowrun.expressions.parsed import Parsed, too_deep
@@ -21,19 +21,20 @@ _LOOPS_MAX = 6  # nested {% for %}; Python allows 20 blocks, and the plan has lo
 _RESERVED = ("loop", "range", "true", "false", "none", "True", "False", "None")
 
 
-def emit_jinja(parsed: Parsed, code: Code, names: Mapping[str, str]) -> str:
-    """Lines for a template or a calc; returns the expression text of its value."""
+def emit_jinja(parsed: Parsed, code: Code, names: Mapping[str, str]) -> tuple[str, Kind]:
+    """Lines for a template or a calc; returns the expression text of its value, and what is certain of it."""
     code.names["Decimal"] = Decimal
     if parsed.language == "calc":
-        return Expressions(parsed, code, names).expr(parsed.tree).text
+        value = Expressions(parsed, code, names).expr(parsed.tree)
+        return value.text, value.kind
     body = parsed.tree.body
     if not body:
-        return "''"
+        return "''", "text"
     template = Template(parsed, code, names)
     if len(body) == 1 and isinstance(body[0], nodes.Output):
-        return template.joined(body[0].nodes)
+        return template.joined(body[0].nodes), "text"
     template.frugal = False
-    return template.captured(body)
+    return template.captured(body), "text"
 
 
 class Template(Expressions):

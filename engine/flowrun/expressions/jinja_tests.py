@@ -9,6 +9,7 @@ from typing import Any, Final
 from flowrun.expressions import numbers
 from flowrun.expressions.jinja_rows import MISSING
 from flowrun.expressions.runtime import Fuel
+from flowrun.expressions.text import to_text
 
 
 def t_missing(fuel: Fuel, value: Any) -> bool:
@@ -64,11 +65,11 @@ def t_sequence(fuel: Fuel, value: Any) -> bool:
 
 
 def t_lower(fuel: Fuel, value: Any) -> bool:
-    return isinstance(value, str) and value.islower()
+    return to_text(value).islower()
 
 
 def t_upper(fuel: Fuel, value: Any) -> bool:
-    return isinstance(value, str) and value.isupper()
+    return to_text(value).isupper()
 
 
 def t_odd(fuel: Fuel, value: Any) -> bool:

@@ -366,7 +366,7 @@ def calls(node: Node) -> bool:
 
 
 def _asks_first(node: Node) -> bool:
-    if node["type"] == "index_expression" and node["children"][0]["type"] == "identity":
+    if node["type"] == "index_expression" and node["children"][0]["type"] == "identity" and len(node["children"]) == 2:
         node = node["children"][1]
     return bool(node["type"] == "index" and node["value"] == 0)
 
@@ -380,7 +380,7 @@ def emit_jmespath(parsed: Parsed, code: Code, names: Mapping[str, str], element:
         for use in parsed.names:
             if use.name in names:
                 value = read(code, names[use.name], use.path)
-                code.line(f"trace.read({code.bind(spell_path(use.name, use.path))}, {value})")
+                code.event("read", code.bind(spell_path(use.name, use.path)), value)
     value = emitter.node(tree, element)
     if multiplies(tree, root=element is None):
         return f"{code.bind(within, 'within')}({value}, fuel)"

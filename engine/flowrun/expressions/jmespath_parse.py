@@ -177,11 +177,15 @@ def parse_jmespath(text: str) -> Parsed:
     return Parsed("jmespath", text, tree, tuple(sorted(names, key=lambda use: use.offset)))
 
 
+_CHAINS = ("subexpression", "index_expression")
+"""Nodes whose children are steps of one path, each inside the one before."""
+
+
 def _check_depth(tree: Node) -> None:
     layer, depth = [tree], 0
     while layer:
         depth += 1
-        if depth > DEPTH_MAX:
+        if depth > DEPTH_MAX or any(len(n["children"]) > DEPTH_MAX for n in layer if n["type"] in _CHAINS):
             raise too_deep()
         layer = [child for node in layer for child in node["children"] if isinstance(child, dict)]
 

@@ -16,7 +16,6 @@ from decimal import (
     getcontext,
     setcontext,
 )
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
@@ -49,17 +48,13 @@ class exact_numbers:
         setcontext(self._outer)
 
 
-@lru_cache(maxsize=8192)
-def spelled(text: str) -> Decimal | None:
-    """The number a short text spells; remembered, since amounts repeat."""
-    return Decimal(text) if _PLAIN.fullmatch(text) else None
-
-
 def plain_decimal(text: str) -> Decimal | None:
     """The number a text spells in plain digits (``-12.50``), else None. No exponent, no blanks, no thousands marks."""
     if len(text) <= 40:
-        return spelled(text)
-    if len(text) > DIGITS_MAX:
+        whole, _, rest = text.partition(".")
+        if whole.isdigit() and rest.isdigit() and text.isascii():
+            return Decimal(text)  # as amounts are written; the pattern takes longer
+    elif len(text) > DIGITS_MAX:
         if text.strip("+-.0123456789") == "":
             raise OverBudget(f"budget_exceeded: a number of more than {DIGITS_MAX} digits")
         return None
@@ -71,16 +66,16 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
 
     what: the operator or filter, for the message. Raises BadValue.
     """
-    if type(value) is Decimal:
-        return bounded(value)
-    if type(value) is int and -(2**63) < value < 2**63:
-        return value
     if type(value) is str:
-        found = spelled(value) if len(value) <= 40 else plain_decimal(value)
+        found = plain_decimal(value)
         if found is not None:
             return found
         help = "join text with ~" if what == "+" else "use `as: decimal` on the field, or compare with =="
         raise BadValue(f"{show(value)} is text, not a number, in {what!r}", code="FR113", help=help)
+    if type(value) is Decimal:
+        return bounded(value)
+    if type(value) is int and -(2**63) < value < 2**63:
+        return value
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _BITS_MAX else _too_many()
     if isinstance(value, float):
@@ -99,6 +94,15 @@ def bounded(value: Decimal) -> Decimal:
     if -_EXPONENT_MAX < value.adjusted() < _EXPONENT_MAX:
         return value
     return _too_many()
+
+
+def whole(value: int | Decimal) -> int | None:
+    """The value as int; None when it has a fraction. Raises OverBudget: 1E+999999 would be written out for a minute."""
+    if type(value) is int:
+        return value
+    found = bounded(Decimal(value))
+    made = int(found)
+    return made if made == found else None
 
 
 def _too_many() -> NoReturn:
@@ -224,6 +228,10 @@ def equal(a: Any, b: Any) -> bool:
     """``==`` of calc: text is read as a number only when the other side is one."""
     if type(a) is type(b):
         return bool(a == b)
+    if type(b) is str and type(a) is Decimal:
+        return plain_decimal(b) == a
+    if type(a) is str and (type(b) is int or type(b) is Decimal):
+        return plain_decimal(a) == b
     if isinstance(a, str) and is_number(b):
         a = plain_decimal(a)
     elif isinstance(b, str) and is_number(a):

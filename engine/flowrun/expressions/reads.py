@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowrun.expressions.code import Code
-from flowrun.expressions.runtime import as_dict, element
+from flowrun.expressions.runtime import NOT_THERE, as_dict, element, step
 
 Path = tuple[str | int, ...]
 
@@ -17,6 +17,15 @@ def read(code: Code, root: str, path: Path) -> str:
         return known
     last = path[-1]
     value = code.temp("v")
+    if root in code.constants:
+        constant = code.constants[root]
+        for part in path:
+            constant = step(constant, part)
+        code.line(f"{value} = {code.bind(None if constant is NOT_THERE else constant, 'constant')}")
+        if type(constant) is str:
+            code.learn(value, text=True, said=bool(constant.strip()), most=len(constant))
+        code.remember(root, path, value)
+        return value
     if isinstance(last, str):
         holder = dict_view(code, root, path[:-1])
         code.line(f"{value} = {holder}.get({code.bind(last)})")

@@ -86,16 +86,16 @@ def element(value: Any, index: int) -> Any:
         return None
 
 
-_MISSING: Final = object()
+NOT_THERE: Final = object()
 
 
 def step(value: Any, part: str | int) -> Any:
-    """One step of a path by key or place; ``_MISSING`` when there is nothing."""
+    """One step of a path by key or place; ``NOT_THERE`` when there is nothing."""
     if isinstance(part, str):
-        return value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
+        return value.get(part, NOT_THERE) if isinstance(value, Mapping) else NOT_THERE
     if isinstance(value, (list, str)) and -len(value) <= part < len(value):
         return value[part]
-    return _MISSING
+    return NOT_THERE
 
 
 def is_missing(root: Any, path: Sequence[str | int]) -> bool:
@@ -103,7 +103,7 @@ def is_missing(root: Any, path: Sequence[str | int]) -> bool:
     value = root
     for part in path:
         value = step(value, part)
-        if value is _MISSING:
+        if value is NOT_THERE:
             return True
     return False
 
@@ -114,7 +114,7 @@ def check_there(root: Any, path: Sequence[str | int], name: str) -> None:
     text = name
     for part in path:
         inner = step(value, part)
-        if inner is _MISSING:
+        if inner is NOT_THERE:
             holder = f"{text} is {kind(value)}" if not isinstance(value, (Mapping, list)) else ""
             text = spell(text, part)
             whole = spell_path(name, path)

@@ -14,6 +14,7 @@ from typing import Any
 from flowrun.contract import Field
 from flowrun.expressions import dates
 from flowrun.expressions.converters import EXACT_ROUND, as_text, number_of
+from flowrun.expressions.numbers import whole
 from flowrun.expressions.runtime import BadValue, kind, show
 from flowrun.expressions.text import number_text
 
@@ -60,8 +61,15 @@ def _text(field: Field, _: bool) -> Callable[[Any], Any]:
 
 def _decimal(field: Field, text_numbers: bool) -> Callable[[Any], Any]:
     scale, precision = field.scale, field.precision
+    rest_max = scale if scale is not None else 1000
+    whole_max = precision - (scale or 0) if precision is not None else 1000
 
     def fit(value: Any) -> Any:
+        if type(value) is Decimal:
+            text = str(value)
+            whole, _, rest = text.partition(".")
+            if len(rest) <= rest_max and len(whole) <= whole_max and text[-1] <= "9" and "E" not in text:
+                return text if text_numbers else value
         number = Decimal(number_of(value, field.name))
         exponent = number.as_tuple().exponent
         digits = -exponent if isinstance(exponent, int) and exponent < 0 else 0
@@ -84,10 +92,10 @@ def _integer(field: Field, _: bool) -> Callable[[Any], Any]:
     def fit(value: Any) -> int:
         if type(value) is int:
             return value
-        number = number_of(value, field.name)
-        if number != int(number):
+        number = whole(number_of(value, field.name))
+        if number is None:
             raise BadValue(f"{show(value)} is not a whole number, which {field.name} takes")
-        return int(number)
+        return number
 
     return fit
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowrun.connector import Registry
 from flowrun.diagnostics import Diagnostic, Span, near
 from flowrun.document import Document, Map, Scalar, parse
 from flowrun.errors import InvalidFlow, ProjectError
+from flowrun.expressions.converters import Converter
+from flowrun.flow.compounds import Fragment
 from flowrun.flow.flow_checker import FlowChecker, Surroundings
 from flowrun.flow.ignores import MARK, unignored
 from flowrun.flow.model import Flow
 from flowrun.flow.reading import Analyses, Reader
-from flowrun.flow.rhs import Fragment
 from flowrun.flow.settings import check_settings
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import Tables
@@ -30,7 +31,7 @@ class Checked:
     """flows: those without an error. diagnostics: of every file, flowrun.yaml first, then in file order.
 
     files: what was looked at; fragments: those of them that hold one. documents: every file that was read, by name.
-    tables: files that lookups named, there or not.
+    tables: files that lookups named, there or not. converters: of the project, in Python.
     """
 
     flows: tuple[Flow, ...]
@@ -39,6 +40,7 @@ class Checked:
     documents: Mapping[str, Document]
     tables: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
+    converters: Mapping[str, Converter] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
@@ -92,7 +94,15 @@ class _Run:
         fragments = tuple(
             one.document.file for one in self.around.fragments.values() if one.document.file in self.found
         )
-        return Checked(good, tuple(kept), tuple(self.wanted), self.documents, self.around.tables.names, fragments)
+        return Checked(
+            good,
+            tuple(kept),
+            tuple(self.wanted),
+            self.documents,
+            self.around.tables.names,
+            fragments,
+            self.around.converters,
+        )
 
     def _check(self, name: str, document: Document) -> None:
         checker = FlowChecker(document, self.around)
@@ -155,7 +165,7 @@ class _Run:
 def load_flow(name_or_path: str, project: Project, registry: Registry) -> Flow:
     """One flow by its name or its file, ready to compile. Raises InvalidFlow, or ProjectError when there is none."""
     path = Path(name_or_path)
-    candidates = [path] if path.is_file() else _named(project.root, name_or_path)
+    candidates = [path] if path.is_file() else named_flow(project.root, name_or_path)
     checked = check_project(project, registry, candidates)
     if checked.errors:
         raise InvalidFlow([d for d in checked.diagnostics if d.severity == "error"])
@@ -164,7 +174,8 @@ def load_flow(name_or_path: str, project: Project, registry: Registry) -> Flow:
     return checked.flows[0]
 
 
-def _named(root: Path, name: str) -> list[Path]:
+def named_flow(root: Path, name: str) -> list[Path]:
+    """The file of a flow. Raises ProjectError with the names there are."""
     names: list[str] = []
     for path in flow_files(root) if (root / "flows").is_dir() else []:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -201,14 +201,14 @@ class TestReader:
                 r.unknown_key(entry, (self.record, *STAND_INS), "given")
 
     def _stands_for_nothing(self, word: str, entry: Entry, known: Sequence[str]) -> None:
-        guess = near(entry.key.text, known)
-        self.reader.say(
+        help = f"known here: {', '.join(known) or 'none'}"
+        self.reader.say_unknown(
             "FR193",
             f"'{entry.key.text}' under '{word}' stands in for nothing of this flow",
             entry.key,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"known here: {', '.join(known) or 'none'}",
-            fix=self.reader.rename(entry.key, guess),
+            entry.key.text,
+            known,
+            help=help,
         )
 
     def _now(self, node: Node) -> None:
@@ -271,14 +271,9 @@ class TestReader:
             if source is not None and source.only_when is not None:
                 reasons.insert(0, "only_when")
             if skipped.text not in reasons and source is not None:
-                guess = near(skipped.text, reasons)
-                r.say(
-                    "FR195",
-                    f"'{skipped.text}' never skips a record here",
-                    skipped,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"what can: {', '.join(reasons) or 'nothing'}",
-                    fix=r.rename(skipped, guess),
+                help = f"what can: {', '.join(reasons) or 'nothing'}"
+                r.say_unknown(
+                    "FR195", f"'{skipped.text}' never skips a record here", skipped, skipped.text, reasons, help=help
                 )
         letter = parts.get("expect_dead_letter")
         queue = letter.get("queue") if isinstance(letter, Map) else None

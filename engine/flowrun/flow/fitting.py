@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Fix, Span, near, surely
+from flowrun.flow.known import static
 from flowrun.flow.model import (
     Case,
     Each,
@@ -128,6 +130,9 @@ class Fitter:
 
     def _value(self, value: Value, field: Field, one: FieldMapping, where: str, text_numbers: bool) -> Value:
         origin = value.origin
+        if value.converters and isinstance(origin, Each | Items | Nested):  # what is built is not what is sent
+            self._last_converter(value, field)
+            return value
         if isinstance(origin, Each):
             if field.type not in ("list", "any"):
                 self._type(one, field, "a list")
@@ -202,7 +207,7 @@ class Fitter:
         kept = self.values.known.get(id(value))
         if kept is None or not isinstance(value.origin, Expr):
             return
-        given = self.values.static(value, kept[1])
+        given = static(self.reader, value, kept[1])
         at = value.origin.span
         kinds = {given.type, field.type}
         if (kinds & {"list", "object"} and kinds & set(_SIMPLE)) or (given.type, field.type) in _NEVER:

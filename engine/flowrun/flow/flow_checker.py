@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Span
 from flowrun.document import Document, Map, Node, Scalar
+from flowrun.expressions.converters import Converter
 from flowrun.flow import words
-from flowrun.flow.boxes import BoxReader
+from flowrun.flow.compounds import Fragment
 from flowrun.flow.coverage import check_coverage
 from flowrun.flow.examples import TestReader
 from flowrun.flow.fitting import Fitter
 from flowrun.flow.ignores import unignored
-from flowrun.flow.model import Flow, Policy, Requirement, Rule, Var
-from flowrun.flow.needs import needs_of_expr, needs_of_value
+from flowrun.flow.known import ANY, static
+from flowrun.flow.model import FieldMap, Flow, Lookup, Policy, Requirement, Rule, Source, Target, Value, Var
+from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
+from flowrun.flow.nesting import Nesting, check_chains, values_of
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Analyses, Reader, Scope
-from flowrun.flow.rhs import Fragment, Values
+from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
+from flowrun.flow.sources import SourceReader
+from flowrun.flow.standing import check_identity
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import LookupReader, Tables, key_counts
+from flowrun.flow.targets import TargetReader
 from flowrun.project import LANGUAGE_VERSION, Project
 
 
@@ -36,6 +43,8 @@ class Surroundings:
     tables: Tables
     fragments: Mapping[str, Fragment]
     analyses: Analyses
+    converters: dict[str, Converter] = field(default_factory=dict)  # of the project
+    broken: set[str] = field(default_factory=set)  # converters that flowrun.yaml lists and that could not be loaded
     policies: Mapping[str, Policy] = field(default_factory=dict)  # of flowrun.yaml
     fragments_used: set[str] = field(default_factory=set)
     records: dict[tuple[str, int], Field] = field(default_factory=dict)
@@ -111,20 +120,20 @@ class FlowChecker:
     def _flow(self, parts: Mapping[str, Node]) -> Flow | None:
         r, around = self.reader, self.around
         counts = key_counts(parts.get("lookups"))
-        values = Values(r, counts, around.fragments, around.fragments_used)
-        boxes = BoxReader(r, values, around.systems, around.records)
-        record, base, shape = boxes.source_scope(parts.get("source"))
+        values = Values(r, counts, around.fragments, around.fragments_used, around.converters, around.broken)
+        sources = SourceReader(r, values, around.systems, around.records)
+        record, base, shape = sources.source_scope(parts.get("source"))
         base["env"] = around.env()
         scope = self._names(parts, base)
         variables = self._vars(parts.get("vars"), values, scope)
         rules = self._rules(parts.get("rules"), scope)
         lookups = LookupReader(r, values, around.tables, around.systems).lookups(parts.get("lookups"), scope)
-        source = boxes.source(parts.get("source"), {k: v for k, v in scope.items() if k in base or k == "vars"}, shape)
+        source = sources.source(parts.get("source"), scope, shape)
         require = self._require(parts.get("require"), scope)
         before = len(r.found)
         fields = values.map(parts.get("map"), scope, top=True) if "map" in parts else None
         mapped = not any(d.severity == "error" for d in r.found[before:])
-        target = boxes.target(parts.get("target"), scope)
+        target = TargetReader(r, values, around.systems, around.records).target(parts.get("target"), scope)
         raised = self._raised(parts)
         policies = PolicyReader(r, around.project.alerts)
         on_error = policies.read(parts.get("on_error"), self.name, around.policies, raised)
@@ -141,7 +150,11 @@ class FlowChecker:
         if mapped:
             check_coverage(r, parts, tests, values.partial, self.name_span)
             self._unused(parts, values)
-        self._cycles(variables, rules)
+        graph = self._graph(variables, rules, lookups)
+        if not self._cycles(graph):
+            check_chains(r, graph)
+            Nesting(r, lookups).check(_values(source, target, fields, variables))
+        check_identity(r, source, target, lookups, {name: needs for name, (needs, _) in graph.items()})
         if source is not None and fields is not None:
             check_codes(r, around.systems, source, fields, variables, lookups)
         if source is None or target is None or fields is None or self._errors():
@@ -206,7 +219,7 @@ class FlowChecker:
             value = values.value(entry.value, scope, f"'{name}'")
             if value is not None and name:
                 found.append(Var(name, value, entry.key.span))
-                known[name] = replace(values.static(value, scope), name=name)
+                known[name] = replace(static(r, value, scope), name=name)
         if "vars" in scope:
             names = {e.key.text: known.get(e.key.text, Field(e.key.text)) for e in _entries(node)}
             scope["vars"] = r.analyses.field(Field("vars", "object", shape=Shape("vars", names)))
@@ -218,7 +231,7 @@ class FlowChecker:
         for entry in r.entries(node, "'rules'"):
             name = r.name(entry.key, "a rule")
             when = r.expression(entry.value, "calc", scope, f"rule '{name}'")
-            if when is not None and name:
+            if when is not None and name and scope.get(name, ANY).type == "boolean":  # else its name is taken: said
                 found.append(Rule(name, when, entry.key.span))
         return tuple(found)
 
@@ -270,11 +283,22 @@ class FlowChecker:
                     message = f"{word} '{entry.key.text}' is never used"
                     r.say("FR189", message, entry.key, severity="lint", help="take it away, or use it")
 
-    def _cycles(self, variables: Iterable[Var], rules: Iterable[Rule]) -> None:
-        """A value that needs itself."""
-        graph: dict[str, set[str]] = {f"vars.{v.name}": needs_of_value(v.value) for v in variables}
-        graph |= {rule.name: needs_of_expr(rule.when) for rule in rules}
-        spans = {f"vars.{v.name}": v.span for v in variables} | {rule.name: rule.span for rule in rules}
+    def _graph(
+        self, variables: Iterable[Var], rules: Iterable[Rule], lookups: Mapping[str, Lookup]
+    ) -> dict[str, tuple[set[str], Span]]:
+        """What each variable, rule and table needs, and where it stands."""
+        graph = {f"vars.{v.name}": (needs_of_value(v.value), v.span) for v in variables}
+        every = set(graph)
+        graph |= {rule.name: (needs_of_expr(rule.when), rule.span) for rule in rules}
+        for name, one in lookups.items():
+            use = one.on_miss.use
+            graph[f"lookups.{name}"] = (needs_of_lookup(one), use.span if use is not None else one.span)
+        return {name: (needs | every if "vars" in needs else needs, span) for name, (needs, span) in graph.items()}
+
+    def _cycles(self, spanned: Mapping[str, tuple[set[str], Span]]) -> bool:
+        """A value that needs itself: whether there is one."""
+        before = len(self.reader.found)
+        graph = {name: needs for name, (needs, _) in spanned.items()}
         done: set[str] = set()
         for first in graph:
             trail: list[str] = []
@@ -287,10 +311,11 @@ class FlowChecker:
                         done.add(trail.pop())
                 elif name in trail:
                     loop = " → ".join([*trail[trail.index(name) :], name])
-                    self.reader.say("FR186", f"'{name}' needs itself: {loop}", spans[name])
+                    self.reader.say("FR186", f"'{name}' needs itself: {loop}", spanned[name][1])
                 elif name in graph and name not in done:
                     trail.append(name)
                     stack.append(iter(sorted(graph[name])))
+        return len(self.reader.found) > before
 
     def _hash(self, values: Values, lookups: Mapping[str, Any], *shapes: Shape | None) -> str:
         """Of everything that decides what a record becomes."""
@@ -302,9 +327,24 @@ class FlowChecker:
         for lookup in lookups.values():
             if lookup.kind == "file":
                 digest.update(self.around.tables.digest(lookup.file or ""))
+        for own in self.around.converters.values():
+            digest.update(Path(own.source).read_bytes())
         for shape in shapes:
             digest.update(self.around.systems.digest(shape))
         return digest.hexdigest()[:16]
+
+
+def _values(
+    source: Source | None, target: Target | None, fields: FieldMap | None, variables: Iterable[Var]
+) -> Iterator[Value]:
+    """Every value of a flow that stands by itself."""
+    yield from (variable.value for variable in variables)
+    yield from values_of(fields) if fields is not None else ()
+    named = [source.key, source.version, source.keep_order_by] if source is not None else []
+    named += [target.idempotency_key] if target is not None else []
+    yield from (value for value in named if value is not None)
+    for save in target.save if target is not None else ():
+        yield from (save.source_id, save.target_id)
 
 
 def _entries(node: Node | None) -> Sequence[Any]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from msgspec import Struct, field
+
 from flowrun.contract import Field, Shape
 from flowrun.diagnostics import Span
+from flowrun.expressions.converters import Converter
 
 Constant = str | int | bool | Decimal | None
 
 # -- values: the right-hand sides ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Expr:
+class Expr(Struct, frozen=True):
     """One expression. ``text`` as the YAML scalar gives it; ``span`` covers the scalar's content (quotes excluded
     where counting through the scalar is certain, otherwise the whole scalar)."""
 
@@ -25,17 +26,16 @@ class Expr:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ConverterCall:
+class ConverterCall(Struct, frozen=True):
     """``truncate 35``: name and arguments as text; see ``expressions.converters`` for what each takes."""
 
     name: str
     args: tuple[str, ...]
     span: Span
+    of: Converter
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """One case of ``first:``. when None: the last, unconditional one."""
 
     when: Expr | None
@@ -43,13 +43,11 @@ class Case:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class First:
+class First(Struct, frozen=True):
     cases: tuple[Case, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """``each: NAME in PATH`` + ``map:``; gives a list. number: the name that counts rows left by ``where`` from 1."""
 
     name: str
@@ -61,8 +59,7 @@ class Each:
     keep_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Nested:
+class Nested(Struct, frozen=True):
     """``map:`` — an object. bindings: names that a fragment's ``with:`` binds inside (empty for plain nesting)."""
 
     map: FieldMap
@@ -70,22 +67,19 @@ class Nested:
     fragment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """A YAML list of values: a fixed list."""
 
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Literal_:
+class Literal_(Struct, frozen=True):
     """``value:`` — a constant."""
 
     value: Constant
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """``lookup:`` + ``key:`` with no other origin: the key parts are the origin (composite keys)."""
 
     parts: tuple[Value, ...]
@@ -94,8 +88,7 @@ class Key:
 Origin = Expr | First | Each | Nested | Items | Literal_ | Key
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """Origin, then ``lookup``, then ``as``, then the contract; with what "no value" means.
 
     default: None when not written, else a Value (a constant is a Value over Literal_).
@@ -115,8 +108,7 @@ class Value:
     null_send: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FieldMapping:
+class FieldMapping(Struct, frozen=True):
     """One target field. path: as written, split at dots (``a.b:``); contract: the target's field, when known."""
 
     path: tuple[str, ...]
@@ -125,8 +117,7 @@ class FieldMapping:
     contract: Field | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FieldMap:
+class FieldMap(Struct, frozen=True):
     fields: tuple[FieldMapping, ...]
     span: Span
 
@@ -134,13 +125,11 @@ class FieldMap:
 # -- the boxes -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(Struct, frozen=True):
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Struct, frozen=True):
     """every: seconds. cursor: the source field (without the record's name). overlap: seconds."""
 
     every_secs: int
@@ -150,8 +139,7 @@ class Poll:
     page_size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """cron: five fields; zone: an IANA name."""
 
     cron: str
@@ -165,8 +153,7 @@ class Schedule:
 Trigger = Webhook | Poll | Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     connection: str
     connector: str
     object: str
@@ -184,30 +171,26 @@ class Source:
     shape: Shape | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     rule: Expr
     message: Expr  # a template
     level: Literal["error", "warn"]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     name: str
     when: Expr
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Var:
+class Var(Struct, frozen=True):
     name: str
     value: Value
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class OnMiss:
+class OnMiss(Struct, frozen=True):
     """``error``, ``skip``, or use a value (constant, or a Value when written ``{ from: … }``)."""
 
     action: Literal["error", "skip", "use"]
@@ -215,8 +198,7 @@ class OnMiss:
     warn: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """kind table/file: ``rows`` maps the key (a tuple of text, one per key column) to the returned text.
     kind xref: the name of a cross-reference; reverse: from target id to source id.
     kind connection: a live look-up (object, find, return)."""
@@ -239,8 +221,7 @@ class Lookup:
     returns: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True):
     """After delivery: remember source_id → target_id in cross-reference ``xref`` (``response`` is in scope)."""
 
     xref: str
@@ -249,14 +230,12 @@ class Save:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     max_changes: int | None = None
     max_share: Decimal | None = None  # 0…1
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     connection: str
     connector: str
     object: str
@@ -273,15 +252,13 @@ class Target:
     shape: Shape | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     times: int
     wait_secs: float
     max_wait_secs: float
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What one error class leads to. dead_letter: the queue's name. finish: "success" ends the record as confirmed."""
 
     retry: Retry | None = None
@@ -293,8 +270,7 @@ class Policy:
     undo: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FlowTest:
+class FlowTest(Struct, frozen=True):
     """One test. given/expect hold plain values: text for every YAML scalar but true, false, null and plain numbers.
     ``like`` is already merged into given."""
 
@@ -310,8 +286,7 @@ class FlowTest:
     expect_steps: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A one-record flow. on_error: in file order, ``other`` always present. hash: of everything that decides the
     outcome (flow text, fragments, lookups, contracts, language version)."""
 

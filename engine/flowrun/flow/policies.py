@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowrun.diagnostics import near
-from flowrun.document import Node
+from flowrun.document import Map, Node
 from flowrun.errors import ERROR_CLASSES
 from flowrun.flow import words
 from flowrun.flow.model import Policy, Retry
@@ -59,15 +58,8 @@ class PolicyReader:
         for entry in r.entries(node, "'on_error'"):
             name = entry.key.text
             if name not in ERROR_CLASSES:
-                guess = near(name, ERROR_CLASSES)
-                r.say(
-                    "FR160",
-                    f"there is no error class '{name}'",
-                    entry.key,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"classes: {', '.join(ERROR_CLASSES)}",
-                    fix=r.rename(entry.key, guess),
-                )
+                help = f"classes: {', '.join(ERROR_CLASSES)}"
+                r.say_unknown("FR160", f"there is no error class '{name}'", entry.key, name, ERROR_CLASSES, help=help)
                 continue
             policy = self._policy(entry.value)
             if policy is not None:
@@ -81,15 +73,13 @@ class PolicyReader:
             return None
         alert = r.text(parts.get("alert"), "alert")
         if alert and alert not in self.alerts:
-            guess = near(alert, self.alerts)
-            r.say(
-                "FR179",
-                f"flowrun.yaml has no alert channel '{alert}'",
-                parts["alert"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"channels: {', '.join(self.alerts) or 'none'}",
-                fix=r.rename(parts["alert"], guess),
+            help = f"channels: {', '.join(self.alerts) or 'none'}"
+            r.say_unknown(
+                "FR179", f"flowrun.yaml has no alert channel '{alert}'", parts["alert"], alert, self.alerts, help=help
             )
+        if "undo" in parts and isinstance(node, Map):
+            at = node.index["undo"].key if "undo" in node.index else node
+            r.say("FR023", "'undo' belongs to workflows (steps:), which come in a later version", at)
         retry = None
         if "retry" in parts:
             inner = r.box(parts["retry"], words.RETRY, "retry")
@@ -107,5 +97,4 @@ class PolicyReader:
             pause=r.word(parts.get("pause"), "pause", ("connection", "flow")) or None,
             flag=r.word(parts.get("flag"), "flag", ("review",)) or None,
             finish=r.word(parts.get("finish"), "finish", ("success",)) or None,
-            undo=r.boolean(parts.get("undo"), "undo"),
         )

@@ -24,6 +24,9 @@ Scope = Mapping[str, Field]
 _DURATION = re.compile(r"(\d{1,6})\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 _DID_YOU_MEAN = re.compile(r"did you mean '([^']+)'")
+FINDINGS_MAX = 1000  # of one file
+GRAMMAR = frozenset(["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"])
+"""Words of expressions: nobody could read a name that is one of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -86,6 +89,11 @@ class Reader:
         self.names: set[str] = set()  # names that expressions use; a variable as vars.NAME
         self.analyses = analyses if analyses is not None else Analyses()
 
+    @property
+    def full(self) -> bool:
+        """So much is wrong with the file that more would help nobody."""
+        return len(self.found) > FINDINGS_MAX
+
     def say(
         self,
         code: str,
@@ -100,7 +108,27 @@ class Reader:
         related: tuple[tuple[str, Span], ...] = (),
     ) -> None:
         span = at.span if isinstance(at, Node) else at
+        if self.full:
+            return
+        if len(self.found) == FINDINGS_MAX:
+            code, message, severity = (
+                "FR001",
+                f"more than {FINDINGS_MAX:,} findings; the rest is not looked at",
+                "error",
+            )
+            label, help, notes, related, fix = "", "mend some of these first", (), (), None
         self.found.append(Diagnostic(code, message, span, severity, label, help, notes, related, fix))
+
+    def say_unknown(
+        self, code: str, message: str, node: Node, word: str, known: Iterable[str], *, help: str = ""
+    ) -> str | None:
+        """Says that a word means nothing here, and the near one it may stand for, or ``help``. Returns the near one."""
+        if self.full:
+            return None
+        guess = near(word, known)
+        label = f"did you mean '{guess}'?" if guess else ""
+        self.say(code, message, node, label=label, help="" if guess else help, fix=self.rename(node, guess))
+        return guess
 
     def rename(self, node: Node, to: str | None) -> Fix | None:
         """A certain fix: another word in the place of an unquoted one."""
@@ -153,20 +181,11 @@ class Reader:
                 help="this version runs one-record flows: source, map, target",
             )
             return None
-        guess = near(name, names)
-        fix = self.rename(entry.key, guess)
-        self.say(
-            "FR030",
-            f"unknown key '{name}' in {what}",
-            entry.key,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"known here: {', '.join(name for name in names if name)}",
-            fix=fix,
-        )
-        return guess
+        help = f"known here: {', '.join(name for name in names if name)}"
+        return self.say_unknown("FR030", f"unknown key '{name}' in {what}", entry.key, name, names, help=help)
 
     def is_name(self, text: str) -> bool:
-        return _NAME.fullmatch(text) is not None
+        return _NAME.fullmatch(text) is not None and text not in GRAMMAR
 
     def head(self, node: Node) -> Span:
         """The first line of a node: where a message about the whole of it points."""
@@ -211,6 +230,11 @@ class Reader:
         if text and node is not None and not _NAME.fullmatch(text):
             self.say(
                 "FR035", f"'{text}' cannot be a name", node, help="letters, digits and _, not starting with a digit"
+            )
+            return ""
+        if node is not None and text in GRAMMAR:
+            self.say(
+                "FR035", f"'{text}' cannot be a name: it is a word of expressions", node, help="choose another name"
             )
             return ""
         return text

@@ -1,26 +1,23 @@
-"""Right-hand sides: short forms, long forms, cases, loops, fragments → Value."""
+"""Right-hand sides: short forms and long forms → Value; blocks of fields."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowrun.contract import Field
 from flowrun.diagnostics import Fix, near, surely
 from flowrun.document import Entry, Map, Node, Scalar, Seq
 from flowrun.errors import ExpressionError
-from flowrun.expressions import parse
-from flowrun.expressions.converters import check_call, parse_call, result_field
+from flowrun.expressions.converters import CONVERTERS, Converter, check_call, parse_call
+from flowrun.flow.compounds import Fragment, read_each, read_first, read_use
+from flowrun.flow.known import check_projection, convertible, no_overlap
 from flowrun.flow.model import (
-    Case,
     ConverterCall,
     Each,
     Expr,
     FieldMap,
     FieldMapping,
-    First,
     Items,
     Key,
     Literal_,
@@ -29,26 +26,16 @@ from flowrun.flow.model import (
     Value,
 )
 from flowrun.flow.reading import Reader, Scope
-from flowrun.flow.words import CASE, ORIGINS, VALUE
+from flowrun.flow.words import ORIGINS, VALUE
 from flowrun.project import constant, unquoted
 
 if TYPE_CHECKING:
-    from flowrun.document import Document
+    pass
 
-_EACH = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s+in\s+(.+)", re.DOTALL)
+PARTS_MAX = 60  # of a dotted name
+_PATH = re.compile(r"\w+(\.\w+)*")
 _TEMPLATE = re.compile(r"\{\{|\{%")
-ANY = Field("")
 _EMPTY_MAP_HELP = "a nested object is written  NAME: { map: { … } }  or  NAME.FIELD: …"
-
-
-class Fragment:
-    """A fragment file, read where it is used. needs: the names its caller binds."""
-
-    def __init__(self, name: str, document: Document, needs: tuple[str, ...], map: Map | None) -> None:
-        self.name = name
-        self.document = document
-        self.needs = needs
-        self.map = map
 
 
 class Values:
@@ -56,6 +43,7 @@ class Values:
 
     lookups: names of tables, each with how many key columns it has (0: not known). used: tables that some value named.
     partial: the fields of the flow's map that are right, once it was read; attempted: the names of all of them.
+    own: converters of the project; broken: those that could not be loaded.
     fragments_here: fragments that this flow uses. known: what is known of a value by its id, while it is alive here.
     """
 
@@ -65,17 +53,21 @@ class Values:
         lookups: Mapping[str, int],
         fragments: Mapping[str, Fragment],
         fragments_used: set[str] | None = None,
+        own: Mapping[str, Converter] | None = None,
+        broken: Collection[str] = (),
     ) -> None:
         self.reader = reader
         self.lookups = lookups
         self.fragments = fragments
+        self.converters = {**CONVERTERS, **own} if own else CONVERTERS
+        self.broken_converters = broken
         self.used: set[str] = set()
         self.partial: FieldMap | None = None
         self.attempted: set[str] = set()
         self.fragments_here: set[str] = set()
-        self._fragments_used = fragments_used if fragments_used is not None else set()
+        self.fragments_used = fragments_used if fragments_used is not None else set()
         self.known: dict[int, tuple[Value, Scope]] = {}
-        self._using: list[str] = []
+        self.using: list[str] = []
 
     # -- one value -------------------------------------------------------------------------------------------------
 
@@ -98,13 +90,15 @@ class Values:
         origin = self._origin(node, parts, scope, what)
         lookup, lookup_span = self._lookup(parts.get("lookup"), origin)
         converters = self._converters(parts.get("as"))
-        default = self._default(parts["default"], scope) if "default" in parts else None
+        default = self.default(parts["default"], scope, "default") if "default" in parts else None
         blank = r.word(parts.get("blank"), "blank", ("keep",))
         null = r.word(parts.get("null"), "null", ("send",))
         when = r.expression(parts.get("when"), "calc", scope, "when") if box is VALUE else None
         for name in ("where", "number", "at_least", "empty"):
             if name in parts and "each" not in parts:
                 r.say("FR041", f"'{name}' belongs to 'each'", _key(node, name))
+        if lookup is not None and isinstance(origin, Each | Items | Nested):
+            r.say("FR041", "'lookup' takes one value as its key, not a list or an object", _key(node, "lookup"))
         if "with" in parts and "use" not in parts:
             r.say("FR041", "'with' belongs to 'use'", _key(node, "with"))
         optional = r.boolean(parts.get("optional"), "optional")
@@ -131,7 +125,7 @@ class Values:
             null_send=bool(null),
         )
         self.known[id(made)] = (made, scope)
-        return made
+        return made if convertible(self.reader, made, scope) else None
 
     def _short(self, node: Scalar, scope: Scope, what: str) -> Value | None:
         r = self.reader
@@ -231,161 +225,16 @@ class Values:
                 return None
             return Literal_(constant(part))
         if name == "first":
-            return self._first(part, scope)
+            return read_first(self, part, scope)
         if name == "each":
-            return self._each(node, parts, scope)
+            return read_each(self, node, parts, scope)
         if name == "map":
             fields = self.map(part, scope)
             return Nested(fields) if fields else None
         if name == "use":
-            return self._use(node, parts, scope)
+            return read_use(self, node, parts, scope)
         keys = [self.value(item, scope, "key") for item in r.items(part, "key")]
         return Key(tuple(k for k in keys if k)) if keys and all(keys) else None
-
-    def _first(self, node: Node, scope: Scope) -> First | None:
-        r = self.reader
-        if not isinstance(node, Seq) or not node.items:
-            r.say("FR031", "'first' is a list of cases", node, help="- { when: big_order, value: ZBIG }")
-            return None
-        cases: list[Case] = []
-        conditions: dict[str, Node] = {}
-        done = False
-        good = True
-        for item in node.items:
-            if not isinstance(item, Map):
-                r.say("FR031", "a case is { when: …, value: … }", item)
-                good = False
-                continue
-            if done:
-                r.say(
-                    "FR130",
-                    "this case is never reached: the one before has no 'when'",
-                    r.head(item),
-                    severity="lint",
-                    help="move the case without 'when' to the end",
-                )
-            when_node = item.get("when")
-            if isinstance(when_node, Scalar):
-                same = conditions.setdefault(" ".join(when_node.text.split()), when_node)
-                if same is not when_node:
-                    r.say(
-                        "FR130",
-                        "this case is never reached: a case above has the same condition",
-                        when_node,
-                        severity="lint",
-                        related=(("there", same.span),),
-                    )
-            when = r.expression(when_node, "calc", scope, "when") if when_node is not None else None
-            rest = Map(
-                item.document, item.start, item.end, [entry for entry in item.entries if entry.key.text != "when"]
-            )
-            if not rest.entries:
-                r.say("FR045", "the case says no value", r.head(item), help="{ when: …, value: … }")
-                good = False
-                continue
-            value = self.value(rest, scope, "the case", CASE)
-            if value is None or (when_node is not None and when is None):
-                good = False
-            elif not done:
-                cases.append(Case(when, value, item.span))
-            done = done or when_node is None
-        if not done:
-            r.say(
-                "FR131",
-                "no case holds when all conditions fail",
-                r.head(node.items[-1]),
-                help="end with a case that has no 'when': - { value: … }",
-            )
-            return None
-        return First(tuple(cases)) if good else None
-
-    def _each(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Each | None:
-        r = self.reader
-        each = parts["each"]
-        text = r.text(each, "each")
-        found = _EACH.fullmatch(text)
-        if found is None or not isinstance(each, Scalar):
-            r.say("FR047", "'each' is written: NAME in PATH", each, help="each: line in order.items")
-            return None
-        name = found.group(1)
-        inner: dict[str, Field] = dict(scope)
-        if name in scope:
-            r.say(
-                "FR048",
-                f"'{name}' is in scope already; a loop adds a name, it never hides one",
-                each.document.offset_span(each, found.start(1), len(name)),
-                help="choose another name",
-            )
-            return None
-        at = each.document.offset_span(each, found.start(2), len(found.group(2)))
-        path = Scalar(each.document, at.start, at.end, found.group(2))
-        items = r.expression(path, "jmespath", scope, "each")
-        if items is None:
-            return None
-        item = self.static(Value(items, path.span), scope)
-        inner[name] = (item.item or ANY) if item.type == "list" else ANY
-        number = r.name(parts.get("number"), "number") or None
-        if number:
-            if number in inner:
-                r.say("FR048", f"'{number}' is in scope already", parts["number"], help="choose another name")
-            inner[number] = Field(number, "integer")
-        where_scope = {k: v for k, v in inner.items() if k != number}
-        where = r.expression(parts.get("where"), "calc", where_scope, "where")
-        at_least = r.count(parts.get("at_least"), "at_least")
-        if "map" not in parts:
-            r.say("FR034", "'each' lacks 'map': what a row becomes", r.head(node), help="map: { … }")
-            return None
-        fields = self.map(parts["map"], inner)
-        if fields is None or ("where" in parts and where is None):
-            return None
-        return Each(name, items, fields, where, number, at_least, bool(r.word(parts.get("empty"), "empty", ("keep",))))
-
-    def _use(self, node: Map, parts: Mapping[str, Node], scope: Scope) -> Nested | None:
-        r = self.reader
-        name = r.text(parts["use"], "use")
-        fragment = self.fragments.get(name)
-        if fragment is None:
-            guess = near(name, self.fragments)
-            self._fragments_used.update({guess} if guess else ())  # one mistake, one message
-            known = ", ".join(self.fragments) or "none"
-            r.say(
-                "FR152",
-                f"no fragment is named '{name}'",
-                parts["use"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"fragments of this project: {known}",
-                fix=r.rename(parts["use"], guess),
-            )
-            return None
-        if name in self._using:
-            r.say("FR049", f"fragment '{name}' uses itself", parts["use"])
-            return None
-        bindings: list[tuple[str, Value]] = []
-        inner: dict[str, Field] = dict(scope)
-        given = {entry.key.text: entry for entry in r.entries(parts.get("with"), "with")}
-        for need in fragment.needs:
-            if need not in given:
-                r.say("FR034", f"fragment '{name}' needs '{need}'", parts["use"], help=f"with: {{ {need}: … }}")
-                return None
-            if need in scope:
-                r.say("FR048", f"'{need}' is in scope already", given[need].key, help="rename it in the fragment")
-                return None
-            value = self.value(given[need].value, scope, need)
-            if value is None:
-                return None
-            bindings.append((need, value))
-            inner[need] = self.static(value, scope)
-        for key, entry in given.items():
-            if key not in fragment.needs:
-                r.unknown_key(entry, fragment.needs, f"with: of fragment '{name}'")
-        self._using.append(name)
-        self.fragments_here.add(name)
-        self._fragments_used.add(name)
-        try:
-            fields = self.map(fragment.map, inner)
-        finally:
-            self._using.pop()
-        return Nested(fields, tuple(bindings), name) if fields else None
 
     # -- the rest of a value ---------------------------------------------------------------------------------------
 
@@ -394,16 +243,8 @@ class Values:
             return None, None
         name = self.reader.text(node, "lookup")
         if name not in self.lookups:
-            guess = near(name, self.lookups)
-            fix = self.reader.rename(node, guess)
-            self.reader.say(
-                "FR150",
-                f"no lookup named '{name}'",
-                node,
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"lookups of this flow: {', '.join(self.lookups) or 'none'}",
-                fix=fix,
-            )
+            help = f"lookups of this flow: {', '.join(self.lookups) or 'none'}"
+            self.reader.say_unknown("FR150", f"no lookup named '{name}'", node, name, self.lookups, help=help)
             return None, None
         self.used.add(name)
         wanted, given = self.lookups[name], len(origin.parts) if isinstance(origin, Key) else 1
@@ -426,7 +267,9 @@ class Values:
                 continue
             try:
                 name, args = parse_call(item.text)
-                check_call(name, args)
+                if name in self.broken_converters:
+                    continue  # said in flowrun.yaml
+                found = check_call(name, args, self.converters)
             except ExpressionError as error:
                 span = item.document.offset_span(item, error.offset, error.length)
                 guess = error.help.split("'")[1] if error.help.startswith("did you mean") else None
@@ -434,30 +277,30 @@ class Values:
                 fix = Fix(span.start, span.end, guess) if guess and certain else None
                 r.say(error.code, error.message, span, help=error.help, fix=fix)
                 continue
-            calls.append(ConverterCall(name, args, item.span))
+            calls.append(ConverterCall(name, args, item.span, found))
         return tuple(calls)
 
-    def _default(self, node: Node, scope: Scope) -> Value | None:
-        """A constant, or a value written as a mapping."""
+    def default(self, node: Node, scope: Scope, what: str) -> Value | None:
+        """A constant, or a value written as a mapping. what: ``default`` or ``use``."""
         if isinstance(node, Map):
-            return self.value(node, scope, "default")
+            return self.value(node, scope, what)
         if not isinstance(node, Scalar):
-            self.reader.say("FR031", "'default' is a constant or { from: … }", node)
+            self.reader.say("FR031", f"'{what}' is a constant or {{ from: … }}", node)
             return None
         first = re.match(r"[A-Za-z_][A-Za-z0-9_]*", node.text) if node.plain else None
-        if first and first.group() in scope and node.text != "env":
+        if first and first.group() in scope:
+            instead = f"{{ from: {node.text} }}"
             self.reader.say(
                 "FR132",
                 f"'{node.text}' would be sent as these very letters",
                 node,
-                help=f"to read it write default: {{ from: {node.text} }}; quote it if you mean the text",
-                fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}"),
+                help=f"to read it write {what}: {instead}; quote it if you mean the text",
+                fix=Fix(node.span.start, node.span.end, f"{{ from: {node.text} }}")
+                if _PATH.fullmatch(node.text)
+                else None,
             )
             return None
         return Value(Literal_(constant(node)), node.span)
-
-    def default(self, node: Node, scope: Scope) -> Value | None:
-        return self._default(node, scope)
 
     # -- maps ------------------------------------------------------------------------------------------------------
 
@@ -477,7 +320,7 @@ class Values:
                 good = False
             else:
                 fields.append(mapping)
-        good &= self._no_overlap(fields)
+        good &= no_overlap(r, fields)
         if top:
             self.partial = FieldMap(tuple(fields), node.span)
             self.attempted = {entry.key.text.split(".")[0] for entry in node.entries}
@@ -485,6 +328,9 @@ class Values:
 
     def _field(self, entry: Entry, scope: Scope) -> FieldMapping | None:
         path = tuple(entry.key.text.split("."))
+        if len(path) > PARTS_MAX:
+            self.reader.say("FR118", f"a name of more than {PARTS_MAX} parts", entry.key)
+            return None
         if not all(path):
             self.reader.say("FR035", f"'{entry.key.text}' is no field name", entry.key)
             return None
@@ -498,67 +344,8 @@ class Values:
             return None
         value = self.value(entry.value, scope, f"'{entry.key.text}'")
         if value is not None:
-            self._projection(value, entry.value, scope)
+            check_projection(self.reader, value, entry.value, scope)
         return FieldMapping(path, value, entry.key.span) if value else None
-
-    def _projection(self, value: Value, node: Node, scope: Scope) -> None:
-        """A projection drops nulls, so the places of a list shift."""
-        expr = value.origin
-        if not isinstance(expr, Expr) or expr.language != "jmespath" or value.converters or value.lookup is not None:
-            return
-        if self.reader.analysis(parse("jmespath", expr.text), scope).projects:
-            message = "a projection drops nulls, so the places of this list may shift"
-            help = "each: NAME in PATH keeps one output per input"
-            self.reader.say("FR115", message, expr.span, severity="lint", help=help)
-
-    def _no_overlap(self, fields: Sequence[FieldMapping]) -> bool:
-        seen: dict[tuple[str, ...], FieldMapping] = {}
-        for one in fields:
-            for other, mapping in seen.items():
-                short = min(len(other), len(one.path))
-                if other[:short] == one.path[:short]:
-                    self.reader.say(
-                        "FR050",
-                        f"'{'.'.join(one.path)}' is built already by '{'.'.join(other)}'",
-                        one.span,
-                        related=(("there", mapping.span),),
-                        help="nest it under one map:",
-                    )
-                    return False
-            seen[one.path] = one
-        return True
-
-    # -- what is known of a value ----------------------------------------------------------------------------------
-
-    def static(self, value: Value, scope: Scope) -> Field:
-        """What is known before the run of a value: its type and, for objects, the fields inside."""
-        field = self._static_origin(value.origin, scope)
-        if value.lookup is not None:
-            field = Field("", "text")
-        for call in value.converters:
-            field = result_field(call.name, call.args, field)
-        return replace(field, name="") if field.name else field
-
-    def _static_origin(self, origin: Origin, scope: Scope) -> Field:
-        if isinstance(origin, Literal_):
-            constant_ = origin.value
-            if isinstance(constant_, bool):
-                return Field("", "boolean")
-            if isinstance(constant_, str):
-                return Field("", "text", max_length=len(constant_))
-            return Field("", "integer") if isinstance(constant_, int) else ANY
-        if isinstance(origin, Each):
-            return Field("", "list")
-        if isinstance(origin, Items):
-            return Field("", "list")
-        if isinstance(origin, Nested):
-            return Field("", "object")
-        if isinstance(origin, Expr):
-            return self.reader.analysis(parse(origin.language, origin.text), scope).result
-        if isinstance(origin, First):
-            kinds = {self.static(case.value, scope).type for case in origin.cases}
-            return Field("", kinds.pop()) if len(kinds) == 1 else ANY
-        return ANY
 
 
 def _key(node: Map, name: str) -> Node:

@@ -6,7 +6,7 @@ It knows form only; names, contracts and expressions are the checker's business.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -25,8 +25,8 @@ _SCALAR: Schema = {"type": ["string", "number", "boolean"]}
 _DURATION = {"type": "string", "pattern": r"^\d{1,6}\s*(ms|s|m|h|d)$", "examples": ["30s", "15m", "2h", "1d"]}
 
 
-def flow_schema() -> Schema:
-    """The schema of a file in ``flows/``: a flow or a fragment."""
+def flow_schema(own: Iterable[str] = ()) -> Schema:
+    """The schema of a file in ``flows/``: a flow or a fragment. own: converters of the project."""
     return {
         "$schema": DIALECT,
         "$id": "https://flowrun.dev/schema/flow-1.json",
@@ -35,7 +35,7 @@ def flow_schema() -> Schema:
         "if": {"required": ["fragment"]},
         "then": {"$ref": "#/$defs/fragment"},
         "else": {"$ref": "#/$defs/flow"},
-        "$defs": _definitions(),
+        "$defs": {**_definitions(), "converters": _converters((*CONVERTERS, *own))},
     }
 
 
@@ -97,13 +97,18 @@ def _word(word: Word) -> Schema:
     return {**about, **form} if form is not None else {**about, "$ref": f"#/$defs/{word.kind}"}
 
 
+def _no(pattern: str) -> Schema:
+    """Not another language's signs: ``{{`` in a path, ``${`` anywhere."""
+    return {"not": {"type": "string", "pattern": pattern}}
+
+
 _KINDS: Mapping[str, Schema] = {
     "version": {"const": 1},
     "name": {"type": "string"},
     "text": _SCALAR,
-    "template": {"type": "string"},
-    "path": {"type": "string"},
-    "calc": _SCALAR,
+    "template": {"type": "string", **_no(r"\$\{")},
+    "path": {"type": "string", **_no(r"\$\{|\{\{|\{%")},
+    "calc": {**_SCALAR, **_no(r"\$\{|\{\{|\{%")},
     "each": {"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]*\s+in\s+\S"},
     "boolean": {"type": "boolean"},
     "count": {"type": "integer", "minimum": 0},
@@ -118,6 +123,14 @@ _KINDS: Mapping[str, Schema] = {
     "names": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
 }
 """Kinds that need no definition of their own."""
+
+
+_EACH_ONLY = ("where", "number", "at_least", "empty")
+_COMPANY: Schema = {
+    "dependentRequired": {**{word: ["each"] for word in _EACH_ONLY}, "with": ["use"], "key": ["lookup"]},
+    "dependentSchemas": {"lookup": {"not": {"anyOf": [{"required": ["each"]}, {"required": ["map"]}]}}},
+}
+"""Keys that mean something only beside another, and ``lookup``, which takes one value."""
 
 
 def _definitions() -> dict[str, Schema]:
@@ -145,17 +158,17 @@ def _definitions() -> dict[str, Schema]:
         "map": {**_any(value), "minProperties": 1},
         "value": {
             "anyOf": [
-                {"type": "string"},
+                _KINDS["template"],
                 {"type": "array", "items": value},
                 {"$ref": "#/$defs/long_value"},
             ]
         },
-        "values": {"anyOf": [{"type": "string"}, {"type": "array", "items": value, "minItems": 1}]},
-        "long_value": {**_box(words.VALUE), "oneOf": _origins()},
-        "first": {"type": "array", "minItems": 1, "items": {**_box(words.CASE), "oneOf": _origins()}},
+        "values": {"anyOf": [_KINDS["template"], {"type": "array", "items": value, "minItems": 1}]},
+        "long_value": {**_box(words.VALUE), "oneOf": _origins(), **_COMPANY},
+        "first": {"type": "array", "minItems": 1, "items": {**_box(words.CASE), "oneOf": _origins(), **_COMPANY}},
         "with": _any(value),
         "default": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"$ref": "#/$defs/long_value"}]},
-        "converters": _converters(),
+        "converters": _converters(CONVERTERS),
         "target": _box(words.TARGET),
         "idempotency": _box(words.IDEMPOTENCY),
         "saves": {"anyOf": [{"type": "array", "items": _box(words.SAVE)}, _box(words.SAVE)]},
@@ -192,10 +205,10 @@ def _origins() -> list[Schema]:
     return [*plain, {"required": ["each", "map"]}, alone, {"required": ["lookup", "key"]}]
 
 
-def _converters() -> Schema:
-    known = "|".join(CONVERTERS)
+def _converters(names: Iterable[str]) -> Schema:
+    known = "|".join(names)
     pattern = rf"^\s*({known})(\s.*)?$"
-    one = {"type": "string", "pattern": pattern, "examples": list(CONVERTERS)}
+    one = {"type": "string", "pattern": pattern, "examples": list(names)}
     return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 

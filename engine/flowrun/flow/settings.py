@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowrun.credentials.schemes import SCHEMES, choices
 from flowrun.diagnostics import Diagnostic, near
 from flowrun.document import Entry, Map, Node, Scalar
+from flowrun.errors import ProjectError
 from flowrun.flow import words
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.reading import Reader
@@ -46,8 +47,23 @@ def check_settings(project: Project, systems: Systems, around: Surroundings) -> 
     _store(r, top.get("store"))
     for box in ("owners", "on_error", "project"):
         _no_references(r, top.get(box))
+    _converters(r, top.get("converters"), around)
     around.policies = PolicyReader(r, project.alerts).classes(top.get("on_error"))
     return r.found
+
+
+def _converters(r: Reader, node: Node | None, around: Surroundings) -> None:
+    if node is None:
+        return
+    from flowrun.converters import own_converters
+
+    for item in r.items(node, "converters"):
+        name = item.text if isinstance(item, Scalar) else ""
+        try:
+            around.converters.update(own_converters([name]) if name else {})
+        except ProjectError as error:
+            around.broken.add(name)
+            r.say("FR122", error.message, item, help=error.help)
 
 
 def _entries(node: Node | None) -> Iterable[Entry]:
@@ -59,14 +75,14 @@ def _connection(r: Reader, systems: Systems, name: str, node: Map) -> None:
     if not isinstance(connector, Scalar) or not connector.text:
         return  # said by the project's reader
     if connector.text not in systems.registry:
-        guess = near(connector.text, systems.registry)
-        r.say(
+        help = f"installed: {', '.join(systems.registry) or 'none'}"
+        r.say_unknown(
             "FR158",
             f"no connector '{connector.text}' is installed",
             connector,
-            label=f"did you mean '{guess}'?" if guess else "",
-            help="" if guess else f"installed: {', '.join(systems.registry) or 'none'}",
-            fix=r.rename(connector, guess),
+            connector.text,
+            systems.registry,
+            help=help,
         )
         return
     _settings(r, systems, name, node, whole=True)

@@ -222,14 +222,14 @@ class LookupReader:
         """A live look-up's connection, object and fields, as far as they are known offline."""
         r, project = self.reader, self.systems.project
         if connection not in project.connections:
-            guess = near(connection, project.connections)
-            r.say(
+            help = f"flowrun.yaml has: {', '.join(project.connections) or 'none'}"
+            r.say_unknown(
                 "FR151",
                 f"no connection is named '{connection}'",
                 parts["connection"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
-                fix=r.rename(parts["connection"], guess),
+                connection,
+                project.connections,
+                help=help,
             )
             return
         cls = self.systems.connector(connection)
@@ -238,14 +238,14 @@ class LookupReader:
             return
         if self.systems.info(connection, object) is None:
             known = list(cls.objects(self.systems.settings(connection)))
-            guess = near(object, known)
-            r.say(
+            help = f"it has: {', '.join(known)}"
+            r.say_unknown(
                 "FR159",
                 f"connection '{connection}' has no object '{object}'",
                 parts["object"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"it has: {', '.join(known)}",
-                fix=r.rename(parts["object"], guess),
+                object,
+                known,
+                help=help,
             )
             return
         shape = self.systems.shape(connection, object)
@@ -273,7 +273,7 @@ class LookupReader:
         parts = r.box(node, ON_MISS, "on_miss")
         if "use" not in parts:
             return None
-        use: Value | None = self.values.default(parts["use"], scope)
+        use: Value | None = self.values.default(parts["use"], scope, "use")
         return OnMiss("use", use, r.boolean(parts.get("warn"), "warn")) if use else None
 
     def _inline(
@@ -311,15 +311,8 @@ class LookupReader:
         good = True
         for column, node in [*((c, parts["find"]) for c in find), *(((returns, parts["return"]),) if returns else ())]:
             if column not in table.columns:
-                guess = near(column, table.columns)
-                r.say(
-                    "FR156",
-                    f"{file} has no column '{column}'",
-                    node,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"it has: {', '.join(table.columns)}",
-                    fix=r.rename(node, guess),
-                )
+                help = f"it has: {', '.join(table.columns)}"
+                r.say_unknown("FR156", f"{file} has no column '{column}'", node, column, table.columns, help=help)
                 good = False
         if not good or not find or not returns:
             return find

@@ -79,10 +79,7 @@ POLL: Box = {
 SCHEDULE: Box = {
     "cron": Word("Five fields: minute hour day month weekday.", "text", True, "0 3 * * *"),
     "zone": Word("IANA time zone of the cron line.", "text", False, "America/New_York"),
-    "cursor": POLL["cursor"],
-    "overlap": POLL["overlap"],
-    "full": POLL["full"],
-    "page_size": POLL["page_size"],
+    **{word: POLL[word] for word in POLL if word != "every"},
 }
 
 RECONCILE: Box = {
@@ -186,7 +183,7 @@ POLICY: Box = {
     "pause": Word("connection: stop sending through this connection.", "text", False, "connection"),
     "flag": Word("review: mark the record for a person.", "text", False, "review"),
     "finish": Word("success: the record counts as confirmed.", "text", False, "success"),
-    "undo": Word("true: run the undo of earlier steps.", "boolean"),
+    "undo": Word("Undo the earlier steps (reserved: comes with workflows).", "reserved"),
 }
 
 RETRY: Box = {
@@ -204,7 +201,7 @@ TEST: Box = {
     "expect_absent": Word("Fields that must not be there.", "names"),
     "expect_error": Word("{ class, field, message_has }.", "expect_error"),
     "expect_skipped": Word("only_when, or the lookup that skipped it.", "text"),
-    "expect_steps": Word("Steps in order (workflows).", "plain"),
+    "expect_steps": Word("Steps in order (reserved: comes with workflows).", "reserved"),
     "expect_dead_letter": Word("{ queue, key }.", "expect_dead_letter"),
 }
 
@@ -232,6 +229,7 @@ PROJECT: Box = {
     "secrets": Word(
         "A folder of the project with one file per secret (keep it out of git).", "text", False, ".secrets"
     ),
+    "converters": Word("Converters in Python that flows may use, by name.", "names", False, "[gtin14]"),
     "on_error": Word("Policies for the error classes that a flow does not name.", "on_error"),
 }
 

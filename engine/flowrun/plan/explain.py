@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from flowrun.diagnostics import Span
@@ -30,10 +31,23 @@ class Why:
     failed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+Event = tuple[Any, ...]
+"""What the generated function records: the name of a method of ``_Telling``, then its arguments."""
+
+
 class Explanation:
-    outcome: Outcome
-    fields: tuple[Why, ...]
+    """What came out, and why. The words are made when somebody reads them, from the events in order."""
+
+    def __init__(self, outcome: Outcome, events: list[Event]) -> None:
+        self.outcome = outcome
+        self._events = events
+
+    @cached_property
+    def fields(self) -> tuple[Why, ...]:
+        telling = _Telling()
+        for word, *parts in self._events:
+            getattr(telling, word)(*parts)
+        return telling.finish(self.outcome)
 
     def of(self, path: str) -> Iterator[Why]:
         """The entries of a target path and of what lies inside it."""
@@ -42,16 +56,16 @@ class Explanation:
                 yield why
 
 
-class Trace:
-    """What the generated function calls while it explains."""
+class _Telling:
+    """Events → a tree of words."""
 
     def __init__(self) -> None:
         self._done: list[Why] = []
         self._open: list[Why] = []
         self._rules: dict[str, str] = {}
 
-    def begin(self, path: str, span: Span) -> None:
-        why = Why(path, span)
+    def begin(self, path: tuple[str | int, ...], span: Span) -> None:
+        why = Why("".join(f"[{part}]" if type(part) is int else str(part) for part in path), span)
         self._done.append(why)
         self._open.append(why)
 

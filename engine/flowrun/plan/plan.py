@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import getcontext, setcontext
 from types import TracebackType
 from typing import Any
 
 from flowrun.diagnostics import NOWHERE, Span
+from flowrun.expressions import emit_kind, parse
 from flowrun.expressions.code import Built, Code
 from flowrun.expressions.converters import as_text
 from flowrun.expressions.numbers import EXACT
 from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
 from flowrun.flow.model import Expr, Flow, Value
-from flowrun.flow.needs import exprs_of_map, needs_of_expr, needs_of_value
+from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_map, needs_of_value
 from flowrun.lookups import Snapshot, Wanted_
-from flowrun.plan.emit import Path, SkipRecord, ValueEmitter
-from flowrun.plan.explain import Explanation, Trace
+from flowrun.plan.called import SkipRecord, no_value
+from flowrun.plan.emit import ValueEmitter
+from flowrun.plan.explain import Event, Explanation
+from flowrun.plan.lines import Path
 from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
 
 _NOTHING = Snapshot(closed=True)
@@ -77,16 +81,38 @@ class Plan:
 
     def apply(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Outcome:
         """Map one record; it is never changed. For grouped flows the record is ``{"key": …, "rows": […]}``."""
-        warnings: list[str] = []
         outer = getcontext()
         setcontext(EXACT)
         try:
-            body, key, match = self._apply.call(record, lookups, Fuel(), warnings)
-        except Exception as error:
-            return self._failed(self._apply, error)
+            return self._mapper(lookups)(record)
         finally:
             setcontext(outer)
-        return Mapped(body, key, match, tuple(warnings))
+
+    @contextmanager
+    def applying(self, lookups: Snapshot = _NOTHING) -> Iterator[Callable[[Mapping[str, Any]], Outcome]]:
+        """``with plan.applying(lookups) as apply:`` — ``apply`` for one record after the other, without the steps that
+        each call would repeat. Decimal's context is ``numbers.EXACT`` in all code inside."""
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            yield self._mapper(lookups)
+        finally:
+            setcontext(outer)
+
+    def _mapper(self, lookups: Snapshot) -> Callable[[Mapping[str, Any]], Outcome]:
+        call, fuel = self._apply.call, Fuel()
+        limit = fuel.limit
+
+        def mapped(record: Mapping[str, Any]) -> Outcome:
+            fuel.left = limit
+            warnings: list[str] = []
+            try:
+                body, key, match = call(record, lookups, fuel, warnings)
+            except Exception as error:
+                return self._failed(self._apply, error)
+            return Mapped(body, key, match, tuple(warnings) if warnings else (), lookups)
+
+        return mapped
 
     def identify(self, record: Mapping[str, Any]) -> Identity | Rejected:
         """Key, version and lane of a record, at intake. Grouped flows give the group's key as lane and key."""
@@ -120,8 +146,10 @@ class Plan:
             setcontext(outer)
         return found
 
-    def saves(self, record: Mapping[str, Any], response: Mapping[str, Any]) -> tuple[SavedXref, ...] | Rejected:
-        """The cross-references to remember after delivery."""
+    def saves(
+        self, record: Mapping[str, Any], response: Mapping[str, Any], lookups: Snapshot | None = None
+    ) -> tuple[SavedXref, ...] | Rejected:
+        """The cross-references to remember after delivery. lookups: what the record was mapped with."""
         if not self.flow.target.save:
             return ()
         if self._saves is None:
@@ -129,7 +157,7 @@ class Plan:
         outer = getcontext()
         setcontext(EXACT)
         try:
-            found: list[SavedXref] = self._saves.call(record, _NOTHING, Fuel(), [], response)
+            found: list[SavedXref] = self._saves.call(record, lookups or _NOTHING, Fuel(), [], response)
         except Exception as error:
             failed = self._failed(self._saves, error)
             assert isinstance(failed, Rejected)
@@ -142,19 +170,19 @@ class Plan:
         """Why each field has its value, or is absent: the same plan in a mode that records."""
         if self._explain is None:
             self._explain = self._generate_apply(explain=True)
-        trace = Trace()
+        events: list[Event] = []
         warnings: list[str] = []
         outer = getcontext()
         setcontext(EXACT)
         outcome: Outcome
         try:
-            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, trace)
-            outcome = Mapped(body, key, match, tuple(warnings))
+            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, events.append)
+            outcome = Mapped(body, key, match, tuple(warnings), lookups)
         except Exception as error:
             outcome = self._failed(self._explain, error)
         finally:
             setcontext(outer)
-        return Explanation(outcome, trace.finish(outcome))
+        return Explanation(outcome, events)
 
     @property
     def source_code(self) -> str:
@@ -186,6 +214,8 @@ class Plan:
         shape = self.flow.target.shape
         emitter = ValueEmitter(code, self.flow.lookups, text_numbers=bool(shape and shape.text_numbers))
         names = {self._record_name(): "record", "env": code.bind(self.env, "env")}
+        if not explain:
+            code.constants[names["env"]] = self.env
         return code, emitter, names
 
     def _generate_apply(self, *, explain: bool) -> _Function:
@@ -195,19 +225,19 @@ class Plan:
         if flow.source.only_when is not None:
             named.need(needs_of_expr(flow.source.only_when))
             with emitter.at(flow.source.only_when.span, ("only_when",)):
-                emitter.trace(f"begin('only_when', {emitter.fn(flow.source.only_when.span)})")
+                emitter.event("begin", "('only_when',)", emitter.fn(flow.source.only_when.span))
                 held = emitter.expr(flow.source.only_when, names)
                 _traced(emitter, "only_when", flow.source.only_when, held)
-                emitter.trace(f"end(bool({held}))")
+                emitter.event("end", f"bool({held})")
                 with code.block(f"if not {held}:"):
                     code.line(f"raise {emitter.fn(NotMet)}('only_when', skip=True)")
         for requirement in flow.require:
             named.need(needs_of_expr(requirement.rule) | needs_of_expr(requirement.message))
             with emitter.at(requirement.span, ("require",)):
-                emitter.trace(f"begin('require', {emitter.fn(requirement.span)})")
+                emitter.event("begin", "('require',)", emitter.fn(requirement.span))
                 held = emitter.expr(requirement.rule, names)
                 _traced(emitter, "require", requirement.rule, held)
-                emitter.trace(f"end(bool({held}))")
+                emitter.event("end", f"bool({held})")
                 with code.block(f"if not {held}:"):
                     message = emitter.expr(requirement.message, names)
                     if requirement.level == "warn":
@@ -215,12 +245,23 @@ class Plan:
                     else:
                         code.line(f"raise {emitter.fn(NotMet)}({message})")
         named.need(_used(flow))
-        body = emitter.object(flow.map, names, ())
+        body, _ = emitter.object(flow.map, names, ())
         key = "None"
         if flow.target.idempotency_key is not None:
             with emitter.at(flow.target.idempotency_key.span, ("idempotency.key",)):
                 key, _ = emitter.value(flow.target.idempotency_key, names, ("idempotency.key",), None, raw=True)
-                key = f"{emitter.fn(key_text)}({key})"
+                if not code.fact(key).text:
+                    key = emitter.local(f"{emitter.fn(key_text)}({key})")
+                if not code.fact(key).said:
+                    with code.block(f"if not {key}:"):
+                        code.line(f"{emitter.fn(no_value)}('the idempotency key')")
+        for save in flow.target.save:
+            for value in (save.source_id, save.target_id):
+                needs = needs_of_value(value)
+                if "response" not in needs and any(need.startswith("lookups.") for need in needs):
+                    named.need(needs)  # asked now, so that its answer is held, or is missing, before anything is sent
+                    with emitter.at(value.span, ("save",)):
+                        emitter.value(value, names, ("save",), None, raw=True)
         match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
         code.line(f"return {body}, {key}, {{{match}}}")
         arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
@@ -239,7 +280,10 @@ class Plan:
             path = (f"source.{title}",)
             with emitter.at(value.span, path):
                 local, _ = emitter.value(value, names, path, None, raw=True)
-                found.append(f"{emitter.fn(key_text)}({local})")
+                found.append(emitter.local(f"{emitter.fn(key_text)}({local})"))
+                if title == "key":  # records without one would all be the same record
+                    with code.block(f"if not {found[-1]}:"):
+                        code.line(f"{emitter.fn(no_value)}('the key')")
         code.line(f"return {', '.join(found)}")
         return _Function(code.build("record, look, fuel, warnings", name="identify"), emitter)
 
@@ -266,14 +310,15 @@ class Plan:
                 path = (f"save.{title}",)
                 with emitter.at(value.span, path):
                     local, _ = emitter.value(value, names, path, None, raw=True)
-                    ids.append(f"{emitter.fn(key_text)}({local})")
+                    ids.append(emitter.local(f"{emitter.fn(key_text)}({local})"))
             entries.append(f"{emitter.fn(SavedXref)}({code.bind(save.xref)}, {', '.join(ids)})")
-        code.line(f"return [{', '.join(entries)}]")
+        kept = "one.source_id is not None and one.target_id is not None"  # an optional id leaves its entry out
+        code.line(f"return [one for one in ({''.join(entry + ',' for entry in entries)}) if {kept}]")
         return _Function(code.build("record, look, fuel, warnings, response", name="saves"), emitter)
 
 
 def _traced(emitter: ValueEmitter, name: str, expr: Expr, held: str) -> None:
-    emitter.trace(f"rule({name!r}, {emitter.fn(expr.text)}, {held}, {emitter.fn(expr.span)})")
+    emitter.event("rule", repr(name), emitter.fn(expr.text), held, emitter.fn(expr.span))
 
 
 class _Named:
@@ -285,12 +330,15 @@ class _Named:
         self.names = names
         self.rules = {rule.name: rule for rule in flow.rules}
         self.vars = {f"vars.{v.name}": v for v in flow.vars}
+        self.lookups = {f"lookups.{name}": lookup for name, lookup in flow.lookups.items()}
         self.done: set[str] = set()
         if flow.vars:
             code.line("vars = {}")
             names["vars"] = "vars"
 
     def need(self, needed: set[str]) -> None:
+        for name in needed & self.lookups.keys():  # never in a circle: the checker refuses that
+            self.need(needs_of_lookup(self.lookups[name]))
         for name in [*self.vars, *self.rules]:  # in file order
             if name in needed or ("vars" in needed and name in self.vars):
                 self._emit(name)
@@ -304,30 +352,28 @@ class _Named:
             rule = self.rules[name]
             self.need(needs_of_expr(rule.when))
             with emitter.at(rule.span, (name,)):
-                emitter.trace(f"begin({name!r}, {emitter.fn(rule.span)})")
-                local = emitter.local(f"bool({emitter.expr(rule.when, self.names)})", "rule")
+                emitter.event("begin", f"({name!r},)", emitter.fn(rule.span))
+                held, kind = emit_kind(parse(rule.when.language, rule.when.text), code, self.names)
+                local = emitter.local(held if kind == "boolean" else f"bool({held})", "rule")
                 _traced(emitter, name, rule.when, local)
-                emitter.trace(f"end({local})")
+                emitter.event("end", local)
             self.names[name] = local
             return
         variable = self.vars[name]
         self.need(needs_of_value(variable.value))
         with emitter.at(variable.span, (name,)):
-            emitter.trace(f"begin({name!r}, {emitter.fn(variable.span)})")
+            emitter.event("begin", f"({name!r},)", emitter.fn(variable.span))
             local, _ = emitter.value(variable.value, self.names, (name,), None, raw=True)
             code.line(f"vars[{code.bind(variable.name)}] = {local}")
-            emitter.trace(f"end({local})")
+            emitter.event("end", local)
         code.remember("vars", (variable.name,), local)
 
 
 def _used(flow: Flow) -> set[str]:
     """Rules and variables that the mapping needs. The others are computed only when something needs them."""
-    needed = {need for expr in exprs_of_map(flow.map) for need in needs_of_expr(expr)}
+    needed = needs_of_map(flow.map)
     if flow.target.idempotency_key is not None:
         needed |= needs_of_value(flow.target.idempotency_key)
-    for lookup in flow.lookups.values():
-        if lookup.on_miss.use is not None:
-            needed |= needs_of_value(lookup.on_miss.use)
     return needed
 
 

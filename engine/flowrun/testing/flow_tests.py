@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from flowrun.expressions.text import number_text
-from flowrun.flow.model import Flow, FlowTest
+from flowrun.flow.model import Flow, FlowTest, Lookup
 from flowrun.lookups import Key, Snapshot
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, compile_plan
 from flowrun.plan.explain import Explanation
@@ -44,11 +46,11 @@ def run_tests(flow: Flow, env: Mapping[str, Any]) -> Iterator[TestResult]:
 
 
 def run_test(plan: Plan, test: FlowTest, env: Mapping[str, Any], *, explain: bool = True) -> TestResult:
-    """One test. ``given.env`` changes values of the environment for this test."""
+    """One test. ``given.env`` changes values of the environment for this test, ``given.lookups`` whole tables."""
     flow = plan.flow
-    changed = test.given.get("env")
-    if isinstance(changed, dict) and changed:
-        plan = compile_plan(flow, {**env, **changed})
+    changed, tables = test.given.get("env") or {}, _tables(flow, test.given)
+    if changed or tables:
+        plan = compile_plan(replace(flow, lookups={**flow.lookups, **tables}), {**env, **changed})
     record = test.given[record_name(flow)]
     snapshot = stand_ins(flow, test.given)
     outcome = plan.apply(record, snapshot)
@@ -62,13 +64,11 @@ def record_name(flow: Flow) -> str:
 
 
 def stand_ins(flow: Flow, given: Mapping[str, Any]) -> Snapshot:
-    """``given.lookups`` replaces tables by name; ``given.xref`` holds cross-references by their own name."""
+    """``given.xref`` holds cross-references by their own name, ``given.lookups`` answers of live look-ups."""
     snapshot = Snapshot(closed=True)
     for name, rows in (given.get("lookups") or {}).items():
-        keyed: dict[Key, Any] = {_key(key): _text(row) for key, row in (rows or {}).items()}
-        if name in flow.lookups and flow.lookups[name].kind in ("table", "file"):
-            snapshot.tables[name] = keyed
-        else:
+        if name not in flow.lookups or flow.lookups[name].kind not in ("table", "file"):
+            keyed: dict[Key, Any] = {_key(key): _text(row) for key, row in (rows or {}).items()}
             snapshot.add(name, keyed)
     for name, lookup in flow.lookups.items():
         if lookup.kind == "xref":
@@ -76,6 +76,18 @@ def stand_ins(flow: Flow, given: Mapping[str, Any]) -> Snapshot:
             rows = {str(k): _text(v) for k, v in pairs.items()}
             snapshot.add(name, {v: k for k, v in rows.items()} if lookup.reverse else rows)
     return snapshot
+
+
+def _tables(flow: Flow, given: Mapping[str, Any]) -> dict[str, Lookup]:
+    """The flow's tables that ``given.lookups`` replaces, with the rows given."""
+    found = {}
+    for name, rows in (given.get("lookups") or {}).items():
+        lookup = flow.lookups.get(name)
+        if lookup is not None and lookup.kind in ("table", "file"):
+            keys = {key: _key(key) for key in rows or {}}
+            made = {(key,) if isinstance(key, str) else key: _text(rows[written]) for written, key in keys.items()}
+            found[name] = replace(lookup, rows=made, row_spans={})
+    return found
 
 
 def _key(key: str) -> Key:

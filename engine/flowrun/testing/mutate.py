@@ -4,9 +4,12 @@ table row changed, one at a time, and the flow's tests run again."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from flowrun.diagnostics import Span
 from flowrun.flow.model import Case, ConverterCall, Expr, Flow, Literal_, Requirement, Rule, Value
@@ -33,16 +36,15 @@ def mutants(flow: Flow) -> Iterator[tuple[Span, str, Flow]]:
         for span, change, part in _changes(getattr(flow, box)):
             yield span, change, replace(flow, **{box: part})
     for name, lookup in flow.lookups.items():
-        for key, row in lookup.rows.items():
-            if lookup.kind != "table":
-                continue  # a file's rows are data of the business, tested by their users
-            changed = replace(lookup, rows={**lookup.rows, key: f"{row}~"})
-            spelt = ", ".join(key)
-            yield (
-                lookup.row_spans[key],
-                f"lookup {name}: another row for {spelt}",
-                replace(flow, lookups={**flow.lookups, name: changed}),
+        if lookup.kind == "file":  # its rows are data of the business: whether any of them is looked at is asked
+            rows = {key: f"{row}~" for key, row in lookup.rows.items()}
+            changed = replace(flow, lookups={**flow.lookups, name: replace(lookup, rows=rows)})
+            yield lookup.span, f"lookup {name}: other rows in {lookup.file}", changed
+        for key, row in lookup.rows.items() if lookup.kind == "table" else ():
+            changed = replace(
+                flow, lookups={**flow.lookups, name: replace(lookup, rows={**lookup.rows, key: f"{row}~"})}
             )
+            yield lookup.row_spans[key], f"lookup {name}: another row for {', '.join(key)}", changed
         if lookup.on_miss.use is not None:
             for span, change, use in _changes(lookup.on_miss.use):
                 on_miss = replace(lookup.on_miss, use=use)
@@ -60,18 +62,14 @@ def _changes(node: Any) -> Iterator[tuple[Span, str, Any]]:
             for span, change, new in _changes(inner):
                 yield span, change, (*node[:index], new, *node[index + 1 :])
         return
-    if not is_dataclass(node) or isinstance(node, type):
-        return
-    if isinstance(node, Expr):
+    if not isinstance(node, Struct) or isinstance(node, Expr):
         return
     yield from _own(node)
-    for one in fields(node):
-        inner = getattr(node, one.name)
-        if isinstance(inner, tuple) or (is_dataclass(inner) and not isinstance(inner, Span)):
-            if one.name in ("contract", "shape", "trigger"):
-                continue
+    for name in node.__struct_fields__:
+        inner = getattr(node, name)
+        if name not in ("contract", "shape", "trigger") and not isinstance(inner, Span):
             for span, change, new in _changes(inner):
-                yield span, change, replace(node, **{one.name: new})
+                yield span, change, replace(node, **{name: new})
 
 
 def _own(node: Any) -> Iterator[tuple[Span, str, Any]]:

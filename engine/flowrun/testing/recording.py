@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,48 +10,70 @@ from flowrun.document import Map, Seq, parse
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS, Snapshot
-from flowrun.plan import Mapped, Plan, Rejected, Skipped, Wanted
-from flowrun.runner import resolve
+from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
+from flowrun.runner import ROUNDS, resolve
 from flowrun.store import Row, Store
 from flowrun.testing.flow_tests import record_name
 from flowrun.values import encode_json
 
-PERSONAL = ("firstname", "lastname", "name", "email", "phone", "street", "company", "address", "iban", "login")
-"""Field names that hold personal data; what stands in them is replaced by a text of the same length."""
+PERSONAL = (
+    "firstname", "lastname", "name", "mail", "phone", "mobile", "fax", "street", "company", "address", "iban", "login",
+    "birth", "passw", "token", "secret", "card", "note", "comment", "remark",
+)  # fmt: skip
+"""Parts of the names of fields that hold personal data; a text of the same length takes the place of theirs."""
+
+_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.\w+")
 
 
 def mask(value: Any, name: str = "") -> Any:
-    """The record without personal data. Texts of masked fields keep their length, so that limits still bite."""
+    """The record without personal data. Texts of masked fields keep their length, so that limits still bite; whole
+    numbers their number of digits. Mail addresses are masked wherever they stand."""
     if isinstance(value, Mapping):
         return {key: mask(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list):
         return [mask(inner, name) for inner in value]
-    if isinstance(value, str) and value.strip() and any(word in name.lower() for word in PERSONAL):
+    personal = any(word in name.lower() for word in PERSONAL)
+    if isinstance(value, str) and value.strip() and (personal or _MAIL.search(value)):
         return "x" * len(value)
+    if personal and isinstance(value, int) and not isinstance(value, bool):
+        return int("1" * len(str(abs(value))))
     return value
+
+
+def applied(
+    flow: Flow, plan: Plan, record: Mapping[str, Any], store: Store, connections: Mapping[str, Any]
+) -> tuple[Outcome, Snapshot]:
+    """What comes of one record, and all that it looked up. Live look-ups are asked through ``connections``; one whose
+    connection is not among them has no row."""
+    snapshot = Snapshot()
+    outcome = plan.apply(record, snapshot)
+    for _ in range(ROUNDS):
+        if not isinstance(outcome, Wanted):
+            break
+        for name, keys in outcome.keys.items():
+            known = flow.lookups[name].kind == "xref" or flow.lookups[name].connection in connections
+            answers = resolve(flow, store, name, set(keys), connections) if known else dict.fromkeys(keys, MISS)
+            snapshot.add(name, answers)
+        outcome = plan.apply(record, snapshot)
+    return outcome, snapshot
 
 
 def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
     """The YAML of a test for this record, as it comes out now. Raises ProjectError when nothing can be said of it."""
     record = mask(row.payload)
-    snapshot = Snapshot()
-    outcome = plan.apply(record, snapshot)
-    for _ in range(20):
-        if not isinstance(outcome, Wanted):
-            break
-        for name, keys in outcome.keys.items():
-            snapshot.add(name, resolve(flow, store, name, set(keys), {}))
-        outcome = plan.apply(record, snapshot)
+    outcome, snapshot = applied(flow, plan, record, store, {})
     given: dict[str, Any] = {record_name(flow): record}
-    xrefs: dict[str, dict[str, Any]] = {}
     for name, rows in snapshot.held.items():
         lookup = flow.lookups[name]
-        pairs = {str(key): answer for key, answer in rows.items() if answer is not MISS}
+        pairs = {
+            key if isinstance(key, str) else ", ".join(key): answer
+            for key, answer in rows.items()
+            if answer is not MISS
+        }
         if lookup.reverse:
             pairs = {answer: key for key, answer in pairs.items()}
-        xrefs.setdefault(lookup.xref or name, {}).update(pairs)
-    if xrefs:
-        given["xref"] = xrefs
+        box, title = ("xref", lookup.xref or name) if lookup.kind == "xref" else ("lookups", name)
+        given.setdefault(box, {}).setdefault(title, {}).update(pairs)
     if isinstance(outcome, Mapped):
         expected = f"    expect: {_flow(outcome.body)}"
     elif isinstance(outcome, Rejected):
@@ -60,8 +83,12 @@ def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
         expected = f"    expect_skipped: {outcome.reason}"
     else:
         raise ProjectError(f"record {row.key} needs look-ups that depend on each other without end")
-    title = f"recorded {row.key} of run {row.run}"
-    return f"  - name: {_flow(title)}\n    given: {_flow(given)}\n{expected}\n"
+    return f"  - name: {_flow(title_of(row))}\n    given: {_flow(given)}\n{expected}\n"
+
+
+def title_of(row: Row) -> str:
+    """The name of the test that a record becomes."""
+    return f"recorded {mask(row.key)} of run {row.run}"
 
 
 def append_test(text: str, file: str, test: str) -> str:
@@ -69,17 +96,19 @@ def append_test(text: str, file: str, test: str) -> str:
 
     Raises ProjectError when ``tests:`` is written in a form that cannot be added to.
     """
+    end_of_line = "\r\n" if "\r\n" in text else "\n"
     root = parse(text, file).root
     tests = root.get("tests") if isinstance(root, Map) else None
     if tests is None:
-        return text.rstrip("\n") + "\n\ntests:\n" + test
+        return text.rstrip("\r\n") + ("\n\ntests:\n" + test).replace("\n", end_of_line)
     if not isinstance(tests, Seq) or text[tests.span.start] == "[":
         raise ProjectError(f"{tests.span}: tests: is not a list of '- name: …' lines")
     indent = " " * (tests.span.column - 1)
     shifted = "".join((indent + line[2:] if line.strip() else line) for line in test.splitlines(keepends=True))
     end = tests.span.end
     rest = text[end:]
-    return text[:end] + "\n\n" + shifted.rstrip("\n") + (rest if rest.startswith("\n") else "\n" + rest)
+    added = ("\n\n" + shifted.rstrip("\n")).replace("\n", end_of_line)
+    return text[:end] + added + (rest if rest.startswith(end_of_line) else end_of_line + rest)
 
 
 def _flow(value: Any) -> str:

@@ -329,7 +329,8 @@ class Writer:
         found = how == "found"
         ending = Ending(
             row, "confirmed", reason="found" if found else None, attempts=row.attempts + (how == "sent"),
-            journal="done", intent=intent, receipt=receipt, how=how, xrefs=self._saves(row, receipt), object=watched,
+            journal="done", intent=intent, receipt=receipt, how=how, xrefs=self._saves(row, mapped, receipt),
+            object=watched,
             # After a question it is known that it stands there, not what it says.
             print_=print_ if how == "sent" else "",
             event="asked" if found else "", detail={"found": receipt.id} if found else None, flow_hash=self.flow.hash,
@@ -337,8 +338,8 @@ class Writer:
         log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
         self._end(Outcome(ending, "confirmed", receipt.id))
 
-    def _saves(self, row: Row, receipt: Receipt) -> list[tuple[str, str, str]]:
-        saves = self.plan.saves(row.payload, receipt.response)
+    def _saves(self, row: Row, mapped: Mapped, receipt: Receipt) -> list[tuple[str, str, str]]:
+        saves = self.plan.saves(row.payload, receipt.response, mapped.lookups)
         if isinstance(saves, Rejected):
             log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
             self.counts.warnings += 1
@@ -382,7 +383,7 @@ class Writer:
             retry_after=getattr(error, "retry_after_secs", None),
         )  # fmt: skip
         if outcome.ending.state == "confirmed" and receipt is not None and receipt.response:
-            outcome = replace(outcome, ending=replace(outcome.ending, xrefs=self._saves(row, receipt)))
+            outcome = replace(outcome, ending=replace(outcome.ending, xrefs=self._saves(row, mapped, receipt)))
         self._end(outcome)
         log().info("failed", flow=row.flow, key=row.key, error_class=error.error_class, message=failure.message)
 

@@ -1,9 +1,7 @@
-"""The boxes around the mapping: source and trigger, target."""
+"""The box ``source``: where records come from, and when."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from flowrun.connector import ObjectInfo
@@ -11,24 +9,16 @@ from flowrun.contract import Field, Shape
 from flowrun.diagnostics import near
 from flowrun.document import Map, Node, Scalar, Seq
 from flowrun.flow import words
-from flowrun.flow.model import (
-    Guard,
-    Literal_,
-    Poll,
-    Save,
-    Schedule,
-    Source,
-    Target,
-    Trigger,
-    Value,
-    Webhook,
-)
+from flowrun.flow.ends import read_connection, read_object
+from flowrun.flow.known import ANY
+from flowrun.flow.model import Literal_, Poll, Schedule, Source, Trigger, Value, Webhook
 from flowrun.flow.reading import Reader, Scope
-from flowrun.flow.rhs import ANY, Values
+from flowrun.flow.rhs import Values
+from flowrun.flow.standing import check_one_value
 from flowrun.flow.systems import Systems
 
 
-class BoxReader:
+class SourceReader:
     """records: what is known of a record, by its name and contract; one object for all flows that read the same."""
 
     def __init__(
@@ -38,52 +28,6 @@ class BoxReader:
         self.values = values
         self.systems = systems
         self.records = records if records is not None else {}
-
-    # -- both ends -------------------------------------------------------------------------------------------------
-
-    def connection(self, node: Node | None) -> tuple[str, str]:
-        """(connection, connector), both "" after saying that there is none."""
-        r, project = self.reader, self.systems.project
-        name = r.text(node, "connection")
-        if node is None or not name:
-            return "", ""
-        if name not in project.connections:
-            guess = near(name, project.connections)
-            r.say(
-                "FR151",
-                f"no connection is named '{name}'",
-                node,
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"flowrun.yaml has: {', '.join(project.connections) or 'none'}",
-                fix=r.rename(node, guess),
-            )
-            return "", ""
-        connector = project.connections[name].connector
-        if connector not in self.systems.registry:
-            return name, ""  # said where flowrun.yaml names the connector
-        return name, connector
-
-    def object(self, connection: str, node: Node | None) -> tuple[str, ObjectInfo | None]:
-        r = self.reader
-        name = r.text(node, "object")
-        cls = self.systems.connector(connection) if connection else None
-        if node is None or not name or cls is None:
-            return name, None
-        info = self.systems.info(connection, name)
-        if info is None:
-            known = list(cls.objects(self.systems.settings(connection)))
-            guess = near(name, known)
-            r.say(
-                "FR159",
-                f"connection '{connection}' has no object '{name}'",
-                node,
-                label=f"did you mean '{guess}'?" if guess else "",
-                help="" if guess else f"it has: {', '.join(known)}",
-                fix=r.rename(node, guess),
-            )
-        return name, info
-
-    # -- source ----------------------------------------------------------------------------------------------------
 
     def source_scope(self, node: Node | None) -> tuple[str, dict[str, Field], Shape | None]:
         """(record name, what the record adds to the scope, its shape), read before the expressions that use it."""
@@ -118,14 +62,14 @@ class BoxReader:
         if not parts or node is None:
             return None
         before = len(r.found)
-        connection, connector = self.connection(parts.get("connection"))
-        object, info = self.object(connection, parts.get("object"))
+        connection, connector = read_connection(r, self.systems, parts.get("connection"))
+        object, info = read_object(r, self.systems, connection, parts.get("object"))
         record = r.name(parts.get("record"), "record")
         if record in words.RESERVED_NAMES:
             r.say("FR048", f"'{record}' has a meaning of its own", parts["record"], help="choose another name")
         if info is not None and not info.readable and "trigger" in parts:
             r.say("FR162", f"{connection} cannot read '{object}'", parts["object"], help=info.note)
-        grouped = "group_by" in parts
+        grouped = parts.get("group_by")
         row_scope = {record: self._record(record, shape), "env": scope.get("env", ANY)}
         trigger = self._trigger(parts.get("trigger"), connection, info, record, grouped, shape)
         source = Source(
@@ -146,6 +90,9 @@ class BoxReader:
             shape=shape,
         )
         self._expand(parts.get("expand"), shape)
+        named = {"key": source.key, "version": source.version, "keep_order_by": source.keep_order_by}
+        for one in named.items():
+            check_one_value(r, one, scope)
         wrong = not connector or any(d.severity == "error" for d in r.found[before:])
         return None if wrong else source
 
@@ -155,13 +102,12 @@ class BoxReader:
         for item in self.reader.items(node, "expand"):
             name = self.reader.text(item, "expand").split("/")[0]
             if name and name not in shape.fields:
-                guess = near(name, [n for n, f in shape.fields.items() if f.type in ("list", "object")])
-                self.reader.say(
+                self.reader.say_unknown(
                     "FR108",
                     f"{shape.name} has nothing named '{name}' to expand",
                     item,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    fix=self.reader.rename(item, guess),
+                    name,
+                    [n for n, f in shape.fields.items() if f.type in ("list", "object")],
                 )
 
     def _filter(
@@ -173,15 +119,8 @@ class BoxReader:
             name = entry.key.text
             known = info.filters if info is not None and info.filters is not None else shape.fields if shape else None
             if known is not None and name not in known:
-                guess = near(name, known)
-                r.say(
-                    "FR163",
-                    f"the source cannot filter by '{name}'",
-                    entry.key,
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"it can by: {', '.join(list(known)[:20])}",
-                    fix=r.rename(entry.key, guess),
-                )
+                help = f"it can by: {', '.join(list(known)[:20])}"
+                r.say_unknown("FR163", f"the source cannot filter by '{name}'", entry.key, name, known, help=help)
             if isinstance(entry.value, Seq):
                 found[name] = r.texts(entry.value, name)
             else:
@@ -217,7 +156,7 @@ class BoxReader:
         connection: str,
         info: ObjectInfo | None,
         record: str,
-        grouped: bool,
+        grouped: Node | None,
         shape: Shape | None,
     ) -> Trigger | None:
         r = self.reader
@@ -232,14 +171,14 @@ class BoxReader:
             event = r.text(parts["webhook"], "webhook")
             cls = self.systems.connector(connection) if connection else None
             if cls is not None and event and event not in cls.events:
-                guess = near(event, cls.events)
-                r.say(
+                help = f"it sends: {', '.join(cls.events) or 'none; use poll'}"
+                r.say_unknown(
                     "FR167",
                     f"connection '{connection}' sends no event '{event}'",
                     parts["webhook"],
-                    label=f"did you mean '{guess}'?" if guess else "",
-                    help="" if guess else f"it sends: {', '.join(cls.events) or 'none; use poll'}",
-                    fix=r.rename(parts["webhook"], guess),
+                    event,
+                    cls.events,
+                    help=help,
                 )
             return Webhook(event)
         name = "poll" if "poll" in parts else "schedule"
@@ -266,7 +205,7 @@ class BoxReader:
                 severity="lint",
                 help="changes that are written late are missed; write overlap: 5m",
             )
-        if grouped and cursor and info is not None and not info.by_key and info.filters == ():
+        if grouped is not None and cursor and info is not None and not _rereads(grouped, record, info):
             r.say(
                 "FR170",
                 "groups need the complete set; this source cannot read a group's rows again",
@@ -280,6 +219,8 @@ class BoxReader:
             self._zone(inner.get("zone"), zone)
             return Schedule(cron, zone, cursor, int(overlap or 0), full, page_size)
         every = r.duration(inner.get("every"), "every")
+        if every == 0:
+            r.say("FR039", "'every' is longer than nothing", inner["every"], help="every: 10m")
         return Poll(int(every or 0), cursor, int(overlap or 0), full, page_size)
 
     def _cron(self, node: Node | None, text: str) -> None:
@@ -318,140 +259,15 @@ class BoxReader:
             "on_difference": r.word(parts.get("on_difference"), "on_difference", ("report", "repair")) or "report",
         }
 
-    # -- target ----------------------------------------------------------------------------------------------------
-
-    def target(self, node: Node | None, scope: Scope) -> Target | None:
-        r = self.reader
-        parts = r.box(node, words.TARGET, "target")
-        if not parts or node is None:
-            return None
-        before = len(r.found)
-        connection, connector = self.connection(parts.get("connection"))
-        object, info = self.object(connection, parts.get("object"))
-        action = r.text(parts.get("action"), "action")
-        shape = self.systems.shape(connection, object) if connection and object else None
-        once = "none"
-        if info is not None and action and action not in info.actions:
-            guess = near(action, info.actions)
-            r.say(
-                "FR174",
-                f"{connection} cannot {action} '{object}'",
-                parts["action"],
-                label=f"did you mean '{guess}'?" if guess else "",
-                help=info.note or f"it can: {', '.join(info.actions) or 'nothing; it is read only'}",
-                fix=r.rename(parts["action"], guess),
-            )
-        elif info is not None and action:
-            once = info.actions[action]
-        idempotency = (
-            r.box(parts.get("idempotency"), words.IDEMPOTENCY, "idempotency") if "idempotency" in parts else {}
-        )
-        key = self.values.value(idempotency.get("key"), scope, "idempotency.key")
-        find = r.texts(idempotency.get("find_existing"), "find_existing")
-        if action == "create" and "key" not in idempotency:
-            r.say(
-                "FR175",
-                "'create' without an idempotency key may create twice",
-                r.head(parts.get("action", node)),
-                help='idempotency: { key: "{{ … }}" }, the same however often a record is tried',
-            )
-        if info is not None and info.find:
-            for field in find:
-                if field not in info.find:
-                    r.say(
-                        "FR176",
-                        f"{object} cannot be looked up by '{field}'",
-                        idempotency["find_existing"],
-                        help=f"it can by: {', '.join(info.find)}",
-                    )
-        if once == "find" and action == "create" and not find and "idempotency" in parts:
-            r.say(
-                "FR177",
-                "after a lost answer nothing can be asked: 'find_existing' is missing",
-                r.head(node),
-                severity="lint",
-                help=f"find_existing: {info.find[0] if info and info.find else 'FIELD'}; without it: at least once",
-            )
-            once = "none"
-        match = r.texts(parts.get("match"), "match")
-        possible = info is None or action in info.actions
-        if possible and action in ("update", "upsert", "delete") and not match:
-            r.say(
-                "FR178",
-                f"'{action}' does not say which object it means",
-                r.head(parts.get("action", node)),
-                help="match: FIELD of the target that the map fills",
-            )
-        if info is not None and info.match:
-            for field in match:
-                if field not in info.match:
-                    r.say(
-                        "FR176",
-                        f"{object} cannot be matched by '{field}'",
-                        parts["match"],
-                        help=f"it can by: {', '.join(info.match)}",
-                    )
-        guard = None
-        if "guard" in parts:
-            inner = r.box(parts["guard"], words.GUARD, "guard")
-            guard = Guard(r.count(inner.get("max_changes"), "max_changes"), self._share(inner.get("max_share")))
-        batch = r.count(parts.get("batch"), "batch") or 1
-        save = self._saves(parts.get("save"), {**scope, "response": self._response(shape)})
-        if not connector or any(d.severity == "error" for d in r.found[before:]):
-            return None
-        return Target(
-            connection=connection,
-            connector=connector,
-            object=object,
-            action=action,
-            span=node.span,
-            once=once,
-            idempotency_key=key,
-            find_existing=find,
-            match=match,
-            save=save,
-            only_changes=r.boolean(parts.get("only_changes"), "only_changes"),
-            batch=max(1, batch),
-            guard=guard,
-            shape=shape,
-        )
-
-    def _response(self, shape: Shape | None) -> Field:
-        """What the target answers: its own fields, as far as is known, and perhaps more."""
-        key = ("response", id(shape))
-        if key not in self.records:
-            open_shape = replace(shape, closed=False) if shape is not None else None
-            self.records[key] = Field("response", "object", shape=open_shape) if open_shape else Field("response")
-        return self.records[key]
-
-    def _share(self, node: Node | None) -> Decimal | None:
-        if node is None:
-            return None
-        text = self.reader.text(node, "max_share")
-        number = text.removesuffix("%").strip()
-        if not text.endswith("%") or not number.isdigit() or int(number) > 100:
-            self.reader.say("FR038", f"max_share is a percentage such as 40%, not '{text}'", node)
-            return None
-        return Decimal(number) / 100
-
-    def _saves(self, node: Node | None, scope: Scope) -> tuple[Save, ...]:
-        if node is None:
-            return ()
-        r = self.reader
-        items = node.items if isinstance(node, Seq) else [node]
-        found = []
-        for item in items:
-            parts = r.box(item, words.SAVE, "save")
-            source_id = self.values.value(parts.get("source_id"), scope, "source_id")
-            target_id = self.values.value(parts.get("target_id"), scope, "target_id")
-            xref = r.text(parts.get("xref"), "xref")
-            if source_id and target_id and xref:
-                found.append(Save(xref, source_id, target_id, item.span))
-        return tuple(found)
-
 
 def _missing(node: Node) -> Value:
     return Value(Literal_(""), node.span)
+
+
+def _rereads(group_by: Node, record: str, info: ObjectInfo) -> bool:
+    """Whether all rows of a group can be asked for: by one field, which the source can filter by."""
+    field = group_by.text.strip().removeprefix(f"{record}.") if isinstance(group_by, Scalar) else ""
+    return field.isidentifier() and field != record and (info.filters is None or field in info.filters)
 
 
 def _is_time(shape: Shape | None, path: str) -> bool:
