@@ -7,7 +7,8 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 diagnostics codes errors values logs contract document secret_places project connector credentials expressions
 converters lookups flow plan workflow
-store certificates egress transport tokens alerts drift connections writer runner reconcile templates testing service cli
+store certificates egress transport tokens alerts drift connections writer runner planning comparing reconcile templates
+testing service cli
 """.split()
 
 

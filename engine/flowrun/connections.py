@@ -297,16 +297,17 @@ def opened(
     environ: Mapping[str, str] | None = None,
     vault: Vault | None = None,
     on_trouble: OnTrouble | None = None,
+    keep: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Connectors by connection name; sandboxed ones against their simulators, whose state is kept at the end.
 
-    vault, on_trouble: see ``open_connection``.
+    vault, on_trouble: see ``open_connection``. keep False: no simulator's state is, for commands that only look.
     """
     with ExitStack() as stack:
         found: dict[str, Any] = {}
         for name in dict.fromkeys(names):
             if name in environment.sandbox:
-                found[name] = _sandboxed(stack, project, environment, name, registry, now)
+                found[name] = _sandboxed(stack, project, environment, name, registry, now, keep)
             else:
                 found[name] = open_connection(
                     project,
@@ -327,7 +328,7 @@ def opened(
 
 
 def _sandboxed(
-    stack: ExitStack, project: Project, environment: Environment, name: str, registry: Registry, now: Clock
+    stack: ExitStack, project: Project, environment: Environment, name: str, registry: Registry, now: Clock, keep: bool
 ) -> Any:
     spec = project.connection(name, environment)
     if spec.connector not in registry:
@@ -337,13 +338,15 @@ def _sandboxed(
     plain = {key: value for key, value in spec.public().items() if key in fields and key != "base_url"}
     if hasattr(cls, "takes_root"):
         folder = Path(".flowrun") / "sandbox" / name
-        (project.root / folder).mkdir(parents=True, exist_ok=True)
+        if keep:
+            (project.root / folder).mkdir(parents=True, exist_ok=True)
         return build(cls, name, {**plain, "root": str(folder)}, now=now, root=project.root)
     simulator = simulator_of(cls, spec.connector, plain)
     path = project.root / ".flowrun" / "sandbox" / f"{name}.json"
     if path.is_file():
         simulator.load(decode_json(path.read_bytes()))
-    stack.callback(_keep, simulator, path)
+    if keep:
+        stack.callback(_keep, simulator, path)
     stack.enter_context(simulator.running())
     return build(cls, name, {**plain, **simulator.connection_settings()}, now=now, root=project.root)
 

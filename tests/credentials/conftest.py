@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from flowrun.store.database import _postgres
+from flowrun.store.database import postgres_url
 from tests.credentials.kit import TokenSystem, vault_at
 
 
 @pytest.fixture
 def database_url(store_place: Path | str) -> str:
-    return f"sqlite:///{store_place}" if isinstance(store_place, Path) else _postgres(store_place)
+    return f"sqlite:///{store_place}" if isinstance(store_place, Path) else postgres_url(store_place)
 
 
 @pytest.fixture

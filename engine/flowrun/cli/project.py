@@ -97,6 +97,18 @@ def known_flow(project: Project, store: Store, name: str | None) -> None:
         named_flow(project.root, name)
 
 
+@contextmanager
+def existing_vault(project: Project, environment: Environment) -> Iterator[Vault | None]:
+    """Where tokens are kept, for commands that only look. A grant that has to be renewed is kept, since it would be
+    lost otherwise; a store that is not there is not made for it."""
+    place = store_place(project, environment)
+    if not is_there(place):
+        yield None
+        return
+    with project_vault(project, environment) as vault:
+        yield vault
+
+
 def who() -> str:
     """The person at the keyboard, for the audit."""
     try:

@@ -34,22 +34,29 @@ def check_guard(flow: Flow, plan: Plan, store: Store, connections: Mapping[str, 
             changes += sum(there.get(_object(one)) != fingerprint(one.body) for one in mapped)
         else:
             changes += len(mapped)
+    words = too_much(flow, changes, len(store.inbox.keys(flow.name)), delivered=store.delivered(flow.name))
+    if words:
+        raise GuardStopped(
+            f"guard of {flow.name}: {words}; nothing was sent",
+            help=f"look with: flowrun plan {flow.name}; to send all the same: flowrun run {flow.name} --override-guard",
+        )
+
+
+def too_much(flow: Flow, changes: int, seen: int, *, delivered: bool) -> str:
+    """In words, by how much the changes are more than the guard allows; "" when they are not.
+
+    seen: keys that the flow knows. delivered: whether anything ever was.
+    """
+    guard = flow.target.guard
+    if guard is None:
+        return ""
     if guard.max_changes is not None and changes > guard.max_changes:
-        raise _stopped(flow, f"{changes} changes are more than max_changes: {guard.max_changes}")
-    delivered, seen = store.delivered(flow.name), len(store.inbox.keys(flow.name))
+        return f"{changes} changes are more than max_changes: {guard.max_changes}"
     if guard.max_share is not None and delivered and changes > seen * guard.max_share:
         share = Decimal(100 * changes) / seen
-        raise _stopped(
-            flow, f"{changes} of {seen} ({share:.0f}%) are more than max_share: {guard.max_share * 100:.0f}%"
-        )
+        return f"{changes} of {seen} ({share:.0f}%) are more than max_share: {guard.max_share * 100:.0f}%"
+    return ""
 
 
 def _object(mapped: Mapped) -> str:
     return ", ".join(str(value) for value in mapped.match.values()) or (mapped.idempotency_key or "")
-
-
-def _stopped(flow: Flow, words: str) -> GuardStopped:
-    return GuardStopped(
-        f"guard of {flow.name}: {words}; nothing was sent",
-        help=f"look with: flowrun plan {flow.name}; to send all the same: flowrun run {flow.name} --override-guard",
-    )

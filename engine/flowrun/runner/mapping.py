@@ -17,14 +17,21 @@ ROUNDS = 1000  # of resolving what a record wants: each answers a key, so more i
 
 
 def apply_all(
-    flow: Flow, plan: Plan, store: Store, rows: Sequence[Row], connections: Mapping[str, Any]
+    flow: Flow,
+    plan: Plan,
+    store: Store,
+    rows: Sequence[Row],
+    connections: Mapping[str, Any],
+    snapshot: Snapshot | None = None,
 ) -> list[Mapped | Skipped | Rejected]:
     """Map a batch; wanted keys of all its records are resolved with one query per table and round.
 
     One round finds all the cross-references of a record; a further one is needed only where a look-up's key depends on
     another look-up's answer, and for each live look-up.
+
+    snapshot: filled with what was looked up, for who asks why.
     """
-    snapshot = Snapshot()
+    snapshot = Snapshot() if snapshot is None else snapshot
     xrefs = frozenset(name for name, lookup in flow.lookups.items() if lookup.kind == "xref")
     found: dict[int, Mapped | Skipped | Rejected] = {}
     open_ = list(rows)

@@ -42,7 +42,7 @@ class Database:
             self._migrate()
         except exc.SQLAlchemyError as error:
             self.close()
-            raise StoreError(f"the store cannot be opened: {_said(error)}", help=_help(error)) from None
+            raise StoreError(f"the store cannot be opened: {words_of(error)}", help=_help(error)) from None
         except StoreError:
             self.close()
             raise
@@ -57,7 +57,7 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except exc.SQLAlchemyError as error:
-            raise StoreError(f"the store failed: {_said(error)}", help=_help(error)) from None
+            raise StoreError(f"the store failed: {words_of(error)}", help=_help(error)) from None
         finally:
             if not self.shared:
                 self._writing.release()
@@ -164,7 +164,7 @@ def open_database(where: Path | str, *, clock: Clock | None = None, beside: bool
     """
     if isinstance(where, str):
         if "://" in where:
-            return Database(_postgres(where), clock=clock)
+            return Database(postgres_url(where), clock=clock)
         where = Path(where)
     _check_sqlite()
     where.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def keep_ballast(path: Path) -> None:
     ballast.write_bytes(b"\0" * BALLAST)
 
 
-def _postgres(url: str) -> str:
+def postgres_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise StoreError(f"a store is an SQLite file or a postgresql:// address, not {scheme}://")
@@ -213,7 +213,7 @@ def _check_sqlite() -> None:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed")
 
 
-def _said(error: exc.SQLAlchemyError) -> str:
+def words_of(error: exc.SQLAlchemyError) -> str:
     """The database's own words, without statement or values."""
     original = getattr(error, "orig", None)
     words = str(original).strip() if original is not None else type(error).__name__
@@ -221,7 +221,7 @@ def _said(error: exc.SQLAlchemyError) -> str:
 
 
 def _help(error: exc.SQLAlchemyError) -> str:
-    said = _said(error)
+    said = words_of(error)
     if "full" in said or "No space" in said:
         return "free space on the disk, or: flowrun state prune; then run again"
     if "locked" in said:

@@ -36,11 +36,19 @@ class Lanes:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def claim(self, flow: str, limit: int, worker: str, lease_secs: float = LEASE_SECS) -> Held:
+    def claim(
+        self,
+        flow: str,
+        limit: int,
+        worker: str,
+        lease_secs: float = LEASE_SECS,
+        *,
+        only: Sequence[str] | None = None,
+    ) -> Held:
         """Hold at most ``limit`` lanes that are due, and their oldest open records in order.
 
         A later record of a key waits behind an open dead letter of that key, unless it has a version; other keys of
-        the lane do not. Lanes that are held by others are passed over.
+        the lane do not. Lanes that are held by others are passed over. only: no others than these lanes.
         """
         begun = boot_time()
         lane, r = t.lanes.c, t.records.c
@@ -48,7 +56,7 @@ class Lanes:
             now = self._db.time(tx)
             due = (
                 select(lane.id, lane.lane, lane.fence)
-                .where(lane.flow == flow, lane.due <= now)
+                .where(lane.flow == flow, lane.due <= now, *([lane.lane.in_(only)] if only is not None else []))
                 .order_by(lane.due, lane.id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -168,10 +176,16 @@ class Lanes:
         if rows:
             tx.execute(opening, rows)
 
-    def due_in(self, flow: str) -> float | None:
-        """Seconds until the next lane may be tried; None when nothing waits, or only behind dead letters."""
+    def due_in(self, flow: str, only: Sequence[str] | None = None) -> float | None:
+        """Seconds until the next lane may be tried; None when nothing waits, or only behind dead letters.
+
+        only: of no others than these lanes.
+        """
+        query = select(func.min(t.lanes.c.due)).where(t.lanes.c.flow == flow)
+        if only is not None:
+            query = query.where(t.lanes.c.lane.in_(only))
         with self._db.transaction() as tx:
-            found = tx.execute(select(func.min(t.lanes.c.due)).where(t.lanes.c.flow == flow)).scalar()
+            found = tx.execute(query).scalar()
             return None if found is None else float(found) - self._db.time(tx)
 
     def free_in(self, flow: str) -> tuple[float | None, bool]:
