@@ -15,10 +15,12 @@ from flowrun.cli.alerts import tell, troubles
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import asked_store, open_flow, store_place
 from flowrun.cli.records import grouped, read_records
+from flowrun.connector import Registry
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
-from flowrun.plan import Mapped
+from flowrun.plan import Mapped, Plan
+from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
 from flowrun.store import Row, Store, open_store
 from flowrun.store.alert_rows import Incident
@@ -31,6 +33,12 @@ from flowrun.values import encode_json, system_clock
 @click.option("--env", help="The environment; without it the first of flowrun.yaml.")
 @click.option(
     "--input", "input_", type=click.Path(path_type=Path, exists=True), help="Records from a file instead of the source."
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, exists=True),
+    help="Do exactly what this file of flowrun plan says, or nothing.",
 )
 @click.option("--dry-run", is_flag=True, help="Map and print what would be sent; nothing is sent or held.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many records at intake.")
@@ -54,6 +62,7 @@ def command(
     flow: str,
     env: str | None,
     input_: Path | None,
+    plan_file: Path | None,
     dry_run: bool,
     limit: int | None,
     wait: float,
@@ -65,13 +74,19 @@ def command(
 ) -> int:
     """One intake pass of a flow (whatever its trigger), then deliver what is due.
 
-    A second run over the same records sends nothing. Exit code 1 when records failed, 4 when the outside world did.
+    A second run over the same records sends nothing. With --plan, what `flowrun plan --output FILE` found is done: the
+    planned bodies are sent and nothing else, and nothing at all when the target moved since (exit code 3). Exit code 1
+    when records failed, 4 when the outside world did.
     """
     from flowrun.connections import opened, vault_of
 
     configure(log_form, log_level)
+    if plan_file is not None and (input_ is not None or dry_run or limit is not None or workers > 1):
+        raise click.UsageError("a plan has its records and its order: no --input, --limit, --dry-run or --workers")
     project, registry, checked, plan = open_flow(flow, env)
     environment = project.environment(env)
+    if plan_file is not None:
+        return _planned(plan_file, project, environment, registry, checked, plan, wait, quiet)
     live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
     for line in not_executed(checked, bool(input_)):
@@ -255,6 +270,65 @@ def exit_code(summary: Summary) -> int:
     if c.paused or (summary.waiting and c.outside):
         return EXIT_OUTSIDE
     return EXIT_FINDINGS if c.dead else EXIT_OK
+
+
+def _planned(
+    file: Path,
+    project: Project,
+    environment: Environment,
+    registry: Registry,
+    flow: Flow,
+    plan: Plan,
+    wait: float,
+    quiet: bool,
+) -> int:
+    """Apply a plan."""
+    from flowrun.cli.plan import refusal, target_info
+    from flowrun.connections import opened, vault_of
+    from flowrun.planning import PlanRefused, apply_plan, read_plan
+
+    live = tuple(lookup.connection for lookup in flow.lookups.values() if lookup.connection)
+    try:
+        document = read_plan(file)
+        store = open_store(store_place(project, environment))
+        try:
+            vault = vault_of(project, store.database, now=system_clock)
+            names = (flow.target.connection, *live)
+            hear = troubles(store, (flow,))
+            with (
+                opened(
+                    project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
+                ) as connections,
+                Progress(quiet) as progress,
+            ):
+                applied = apply_plan(
+                    document,
+                    flow,
+                    plan,
+                    target=connections[flow.target.connection],
+                    info=target_info(project, environment, registry, flow),
+                    store=store,
+                    environment=environment.name,
+                    values=environment.values,
+                    connections=connections,
+                    wait_secs=wait,
+                    report=progress.report,
+                )
+            tell(store, project, environment)
+        finally:
+            store.close()
+    except PlanRefused as error:
+        for line in refusal(error):
+            click.echo(redact(line), err=True)
+        return EXIT_GUARD
+    except ConnectorError as error:
+        click.echo(redact(f"error: {error.error_class}: {error.message}"), err=True)
+        click.echo("nothing was sent; the plan can be applied later", err=True)
+        return EXIT_OUTSIDE
+    if applied.before:
+        click.echo(f"{applied.before} of {len(document['records'])} records of the plan had ended before")
+    print_summary(applied.summary)
+    return exit_code(applied.summary)
 
 
 def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: int | None, connections: Any) -> int:

@@ -1,0 +1,131 @@
+"""What the target holds of the objects that bodies name: asked through the connector's own protocols, many at once
+where the source side of the connector can filter by the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowrun.connector import ObjectInfo, Query, Reads, Record, Source, Target
+from flowrun.errors import Conflict, NotFound, Refused
+from flowrun.flow.model import Flow
+from flowrun.plan import Mapped
+
+TOGETHER = 50  # objects asked for in one read; the runner's groups use the same
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found. asked False: it cannot be asked, and note says why. several: ids, when more than one matches."""
+
+    record: Record | None = None
+    id: str = ""
+    asked: bool = True
+    several: tuple[str, ...] = ()
+    note: str = ""
+
+
+class Reader:
+    """info: what the connector declares of the object; None when that is not known."""
+
+    def __init__(self, flow: Flow, target: Target, info: ObjectInfo | None) -> None:
+        self.flow = flow
+        self.target = target
+        self.info = info
+
+    def look(self, batch: Iterable[tuple[Mapped, Mapping[str, Any]]]) -> list[Seen]:
+        """One answer a pair of outcome and body, in order. Raises ConnectorError when the target cannot be reached."""
+        wanted = [self._named(mapped, body) for mapped, body in batch]
+        ready = self._together([by for by in wanted if by])
+        return [
+            ready[_name(by)] if by and _name(by) in ready else self._one(by) if by else _unnamed(self.flow)
+            for by in wanted
+        ]
+
+    @property
+    def _creates(self) -> bool:
+        return self.flow.target.action == "create"
+
+    def _named(self, mapped: Mapped, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that name the object at the target, with their values; empty when it cannot be named."""
+        if self._creates:
+            by = {name: body.get(name) for name in self.flow.target.find_existing}
+        else:
+            by = dict(mapped.match)
+        return by if all(value not in (None, "") for value in by.values()) else {}
+
+    def _together(self, wanted: list[dict[str, Any]]) -> dict[tuple[Any, ...], Seen]:
+        names = {name for by in wanted for name in by}
+        if len(wanted) < 2 or len(names) != 1 or not isinstance(self.target, Source) or self.info is None:
+            return {}
+        (name,) = names
+        if not self.info.readable or (self.info.filters is not None and name not in self.info.filters):
+            return {}
+        values = list(dict.fromkeys(str(by[name]) for by in wanted))
+        rows: dict[str, list[Record]] = {value: [] for value in values}
+        for start in range(0, len(values), TOGETHER):
+            part = values[start : start + TOGETHER]
+            try:
+                for page in self.target.read(Query(self.flow.target.object, filter={name: part}, expand=self._expand)):
+                    for row in page.records:
+                        rows.get(str(row.get(name)), []).append(row)
+            except Refused:  # it filters by less than it says: one by one, then
+                return {}
+        # Several of one name are rare, and only ``find`` knows their ids.
+        return {
+            _name(by): Seen(found[0] if found else None)
+            for by in wanted
+            if len(found := rows[str(by[name])]) < (1 if self._creates else 2)
+        }
+
+    @property
+    def _expand(self) -> tuple[str, ...]:
+        """A created object is only looked for; of a changed one its lists are compared too."""
+        if self._creates:
+            return ()
+        nested = {
+            mapping.path[0]
+            for mapping in self.flow.map.fields
+            if len(mapping.path) > 1 or (mapping.contract is not None and mapping.contract.type in ("list", "object"))
+        }
+        return tuple(sorted(nested))
+
+    def _one(self, by: Mapping[str, Any]) -> Seen:
+        try:
+            if not self._creates and isinstance(self.target, Reads) and (self.info is None or self.info.by_key):
+                return Seen(self.target.get(self.flow.target.object, by, self._expand))
+            found = self.target.find(self.flow.target.object, by)
+        except NotFound:
+            return Seen()
+        except Conflict as error:
+            return Seen(several=(error.message,))
+        except Refused as error:
+            return Seen(asked=False, note=f"the target does not answer for it: {error.message}")
+        if len(found) > 1:
+            return Seen(several=tuple(receipt.id for receipt in found))
+        return Seen(found[0].response, found[0].id) if found else Seen()
+
+
+def find(target: Target, flow: Flow, body: Mapping[str, Any]) -> Seen:
+    """As the writer asks for what may have arrived. asked False: there is nothing to ask by."""
+    by = {name: body.get(name) for name in flow.target.find_existing}
+    if not by or any(value in (None, "") for value in by.values()):
+        return _unnamed(flow)
+    try:
+        found = target.find(flow.target.object, by)
+    except Refused as error:
+        return Seen(asked=False, note=f"the target does not answer for it: {error.message}")
+    if len(found) > 1:
+        return Seen(several=tuple(receipt.id for receipt in found))
+    return Seen(found[0].response, found[0].id) if found else Seen()
+
+
+def _unnamed(flow: Flow) -> Seen:
+    word = "find_existing" if flow.target.action == "create" else "match"
+    named = flow.target.find_existing if flow.target.action == "create" else flow.target.match
+    return Seen(asked=False, note=f"{', '.join(named)} has no value" if named else f"the flow names no {word}")
+
+
+def _name(by: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple((name, str(value)) for name, value in by.items())
