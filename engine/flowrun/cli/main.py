@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Say why a field has its value."),
     "run": ("run", "One intake pass of a flow, then deliver."),
     "runs": ("runs", "List past runs and their outcomes."),
-    "dlq": ("dlq", "List, show, edit and replay dead letters."),
+    "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "connections": ("connections", "Check credentials, authorize, pull contracts."),
     "connectors": ("connectors", "List installed connectors and what they can do."),
