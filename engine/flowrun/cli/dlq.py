@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, chosen, counted, letters, of_cause, one_letter, pretty
+from flowrun.cli.dlq_choose import CAUSE, ENV, MOST, chosen, counted, letters, of_cause, one_letter, pretty
 from flowrun.cli.dlq_edit import edit
 from flowrun.cli.dlq_files import export, import_
 from flowrun.cli.dlq_preview import preview
@@ -17,7 +17,6 @@ from flowrun.errors import ProjectError
 from flowrun.logs import configure
 from flowrun.store import Row, Store
 from flowrun.store.causes import cause_id, clusters
-from flowrun.store.schema import OPEN
 
 _SHOWN = 5  # keys of one cause
 
@@ -157,11 +156,14 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
 
 
 def _to_replay(store: Store, flow: str, keys: tuple[str, ...], cause: str | None, all_: bool) -> list[Row]:
-    """The chosen letters. Keys that an earlier replay, which was cut off, has put back already are delivered with them."""
-    back = [key for key in keys if any(row.state in OPEN for row in store.records(flow=flow, key=key))]
-    left = [key for key in keys if key not in back or letters(store, flow, None, key)]
-    if back and not left and not cause and not all_:
+    """The chosen letters. What an earlier replay, which was cut off, has put back already is delivered with them."""
+    back = store.open_records(flow, 0, MOST)
+    open_keys = {row.key for row in back}
+    left = tuple(key for key in keys if key not in open_keys or letters(store, flow, None, key))
+    if keys and not left:
         return []
+    if cause and any(row.error_class and cause_id(row) == cause for row in back):
+        return [row for row in letters(store, flow) if cause_id(row) == cause]
     return chosen(store, flow, left, cause, all_, verb="replay")
 
 

@@ -30,7 +30,7 @@ def edit(
 ) -> int:
     """Correct the source record; with neither --set nor --file in your editor. --set corrects a whole cause too.
 
-    A row of a lookup is corrected in its file: `flowrun dlq show` names the line, `flowrun dlq preview` shows the effect.
+    A row of a lookup is corrected in its file: `flowrun dlq show` names the line, `preview` shows the effect.
     """
     if bool(key) == bool(cause):
         raise ProjectError("which one?", help=f"flowrun dlq edit {flow} KEY, or --cause ID")
@@ -44,7 +44,7 @@ def edit(
         if not changed:
             click.echo("nothing changed")
             return EXIT_OK
-        count = store.letters.edit(changed, who())
+        count = store.letters.edit_all(changed, who())
     finally:
         store.close()
     named = f"--cause {cause}" if cause else key

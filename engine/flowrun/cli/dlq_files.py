@@ -66,7 +66,7 @@ def import_(file: Path, env: str | None) -> int:
     _, store = project_store(env)
     try:
         changes, gone = _changes(store, lines, file)
-        count = store.letters.edit(changes, who())
+        count = store.letters.edit_all(changes, who())
     finally:
         store.close()
     for words in gone:

@@ -24,12 +24,13 @@ _INDEX = re.compile(r"\[\d+\]")
 
 @dataclass(slots=True)
 class Cluster:
-    """words: the message without what differs. rows: in order of arrival; first_at, last_at: when they failed."""
+    """path: of the field, without row numbers. words: the message without what differs. rows: in order of arrival;
+    first_at, last_at: when they failed."""
 
     id: str
     flow: str
     error_class: str
-    field: str
+    path: str
     words: str
     rows: list[Row] = field(default_factory=list)
 

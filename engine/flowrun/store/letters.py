@@ -36,7 +36,10 @@ class Letters:
 
     # -- changing --------------------------------------------------------------------------------------------------
 
-    def edit(self, changes: Sequence[tuple[Row, Mapping[str, Any]]], who: str) -> int:
+    def edit(self, row: Row, payload: Mapping[str, Any], who: str) -> int:
+        return self.edit_all([(row, payload)], who)
+
+    def edit_all(self, changes: Sequence[tuple[Row, Mapping[str, Any]]], who: str) -> int:
         """Replace the source records of dead letters; they stay dead until they are replayed. Returns how many."""
         r = t.records.c
         edited: list[tuple[Row, Mapping[str, Any]]] = []
@@ -188,7 +191,7 @@ def _refuse(rows: Sequence[Row], of: int) -> None:
     never = [row.key for row in rows if not row.edited]
     said = []
     if never:
-        said.append(f"{len(never)} of {of} never became a body that was sent: {_some(never)}")
+        said.append(f"{len(never)} of {of} were never mapped to a body: {_some(never)}")
     if edited:
         said.append(f"{len(edited)} of {of} were corrected, so what ran is not what is meant: {_some(edited)}")
     raise ProjectError("; ".join(said), help="replay these without --as-ran; none of them was replayed now")
