@@ -63,4 +63,7 @@ def test_an_id_is_the_same_tomorrow() -> None:
 
 def test_the_largest_cause_comes_first_with_its_times_and_its_oldest_letter() -> None:
     found = clusters([letter(1, "alone"), letter(2, "no '1'"), letter(3, "no '2'")])
-    assert [(len(one.rows), one.example.seq, one.first_at, one.last_at) for one in found] == [(2, 2, 2, 3), (1, 1, 1, 1)]
+    assert [(len(one.rows), one.example.seq, one.first_at, one.last_at) for one in found] == [
+        (2, 2, 2, 3),
+        (1, 1, 1, 1),
+    ]

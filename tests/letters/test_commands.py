@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.file.filekit import put
-from tests.file.test_file_runs import out, run
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE
 from flowrun.store import Store, open_store
+from tests.file.filekit import put
+from tests.file.test_file_runs import out, run
 
 PROJECT = """\
 flowrun: 1
