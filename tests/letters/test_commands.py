@@ -105,6 +105,17 @@ def test_a_row_is_added_the_effect_is_seen_and_the_cause_is_replayed(root: Path)
     assert "1 dead letter" in run("dlq", "list").output, "another cause stays"
 
 
+@pytest.mark.parametrize("by_cause", [False, True])
+def test_the_same_command_goes_on_after_a_replay_was_cut_off(root: Path, by_cause: bool) -> None:
+    words = ("--cause", cause("mauve")) if by_cause else ("2", "3")
+    run("dlq", "edit", "copy", "--cause", cause("mauve"), "--set", "colour=red")
+    store = state(root)
+    store.letters.replay(store.records(state="dead")[:2], "anna")  # and then the power went
+    store.close()
+    assert run("dlq", "replay", "copy", *words).exit_code == EXIT_OK
+    assert out(root) == ["1", "2", "3"]
+
+
 def test_preview_gives_every_body_to_a_tool(root: Path) -> None:
     put(root, "lookups/colours.csv", "name,code\nred,R\nmauve,M\nteal,T\n")
     found = run("dlq", "preview", "copy", "--all", "--bodies")
