@@ -12,7 +12,7 @@ from flowrun.cli.dlq_files import export, import_
 from flowrun.cli.dlq_preview import preview
 from flowrun.cli.dlq_review import review
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.project import open_flow, project_store, who
+from flowrun.cli.project import known_flow, open_flow, project_store, who
 from flowrun.errors import ProjectError
 from flowrun.logs import configure
 from flowrun.store import Row, Store
@@ -33,8 +33,9 @@ def command() -> None:
 @ENV
 def list_(flow: str | None, queue: str | None, cause: str | None, env: str | None) -> int:
     """List dead letters by cause, the largest first: how many, since when, an example. With --cause, all its keys."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = of_cause(store, flow, cause) if cause else letters(store, flow, queue)
     finally:
         store.close()
@@ -76,8 +77,9 @@ def show(flow: str, key: str | None, cause: str | None, env: str | None) -> int:
     """Show one, or the first of a cause: the record, what was made of it, and why it failed."""
     if bool(key) == bool(cause):
         raise ProjectError("which one?", help=f"flowrun dlq show {flow} KEY, or --cause ID")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         row = of_cause(store, flow, cause)[0] if cause else one_letter(store, flow, key or "")
     finally:
         store.close()
@@ -121,10 +123,11 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
     from flowrun.values import system_clock
 
     configure("auto", "warning")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = _to_replay(store, flow, keys, cause, all_)
-        project, registry, checked, plan = open_flow(flow, env)
+        _, registry, checked, plan = open_flow(flow, env)
         environment = project.environment(env)
         live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
@@ -177,8 +180,9 @@ def discard(flow: str, keys: tuple[str, ...], cause: str | None, reason: str, en
     """Give up dead letters, for a reason."""
     if not reason.strip():
         raise ProjectError("--reason is empty", help="say in a few words why nobody needs these any more")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = chosen(store, flow, keys, cause, verb="discard")
         count = store.letters.discard(rows, reason.strip(), who())
     finally:

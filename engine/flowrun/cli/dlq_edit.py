@@ -11,7 +11,8 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, of_cause, one_letter, pretty
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.project import project_store, who
+from flowrun.cli.project import known_flow, project_store, who
+from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
 from flowrun.values import decode_json
 
@@ -22,7 +23,12 @@ from flowrun.values import decode_json
 @click.option(
     "--set", "changes", multiple=True, metavar="PATH=VALUE", help="items[0].sku=AB-1; the value as JSON, or text."
 )
-@click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="The whole corrected record, JSON.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The whole corrected record, JSON.",
+)
 @CAUSE
 @ENV
 def edit(
@@ -36,8 +42,9 @@ def edit(
         raise ProjectError("which one?", help=f"flowrun dlq edit {flow} KEY, or --cause ID")
     if cause and not changes:
         raise ProjectError("a whole cause is corrected with --set", help="or one by one; or flowrun dlq export, import")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = of_cause(store, flow, cause) if cause else [one_letter(store, flow, key or "")]
         corrected = [(row, _corrected(row.payload, changes, file)) for row in rows]
         changed = [(row, payload) for row, payload in corrected if payload != row.payload]
@@ -58,7 +65,7 @@ def edit(
 def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None) -> dict[str, Any]:
     payload: Any = copy.deepcopy(before)
     if file is not None:
-        payload = _decoded(file.read_text(encoding="utf-8"))
+        payload = _decoded(file.read_bytes())
     elif changes:
         for change in changes:
             path, equals, text = change.partition("=")
@@ -73,10 +80,10 @@ def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None
     return payload
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: str | bytes) -> Any:
     try:
         return decode_json(text)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise ProjectError(f"not JSON: {error}") from None
 
 

@@ -14,7 +14,8 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, letters, of_cause
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import project_store, who
+from flowrun.cli.project import known_flow, project_store, who
+from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
 from flowrun.logs import redact
 from flowrun.store import Row, Store, fingerprint
@@ -31,8 +32,9 @@ _MUST = {"seq": int, "flow": str, "key": str, "was": str, "payload": dict}
 @ENV
 def export(flow: str | None, queue: str | None, cause: str | None, env: str | None) -> int:
     """Print dead letters, one JSON line each. Correct `payload`, leave the rest, then: flowrun dlq import FILE."""
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = of_cause(store, flow, cause) if cause else letters(store, flow, queue)
     finally:
         store.close()
@@ -92,7 +94,7 @@ def _read(file: Path) -> dict[int, dict[str, Any]]:
             continue
         try:
             one = decode_json(line)
-        except ValueError as error:
+        except NOT_JSON as error:
             raise ProjectError(
                 f"{file}:{number}: not JSON: {error}", help="one letter a line; nothing was imported"
             ) from None

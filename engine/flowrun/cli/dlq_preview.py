@@ -8,7 +8,7 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, chosen, counted, pretty
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import open_flow, project_store
+from flowrun.cli.project import known_flow, open_flow, project_store
 from flowrun.logs import configure
 from flowrun.store import Row
 
@@ -32,10 +32,11 @@ def preview(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, bod
     from flowrun.values import encode_json, system_clock
 
     configure("auto", "warning")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = chosen(store, flow, keys, cause, all_, verb="preview")
-        project, registry, checked, plan = open_flow(flow, env)
+        _, registry, checked, plan = open_flow(flow, env)
         live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
         with opened(project, project.environment(env), live, registry, now=system_clock, vault=vault) as connections:

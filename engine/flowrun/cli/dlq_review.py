@@ -6,7 +6,7 @@ import click
 
 from flowrun.cli.dlq_choose import ENV, counted
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import project_store, who
+from flowrun.cli.project import known_flow, project_store, who
 from flowrun.errors import ProjectError
 from flowrun.store import Row, Store
 
@@ -19,8 +19,9 @@ def review(ctx: click.Context, flow: str | None, env: str | None) -> int:
     """List what was flagged: duplicates, conflicts. Exit code 1 while something waits to be looked at."""
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = store.letters.flagged(flow)
         receipts = {row.seq: store.receipt(row.seq) for row in rows if row.state == "confirmed"}
     finally:
@@ -52,8 +53,9 @@ def done(flow: str, keys: tuple[str, ...], note: str, env: str | None) -> int:
     """Take delivered records from the review queue. A dead letter leaves it when it is replayed or discarded."""
     if not note.strip():
         raise ProjectError("--note is empty", help="say in a few words what was found")
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
+        known_flow(project, store, flow)
         rows = _flagged(store, flow, keys)
         count = store.letters.reviewed(rows, note.strip(), who())
     finally:
