@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare what two versions of a flow make of recorded records."),
     "run": ("run", "One intake pass of a flow, then deliver."),
     "runs": ("runs", "List past runs and their outcomes."),
-    "dlq": ("dlq", "List, show, edit and replay dead letters."),
+    "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "trace": ("trace", "Follow one business object through all flows."),
     "connections": ("connections", "Check credentials, authorize, pull contracts."),

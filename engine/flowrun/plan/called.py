@@ -24,9 +24,9 @@ def no_value(what: str) -> None:
     raise BadValue(f"{what} has no value", help="write default: … or optional: true, or correct the record")
 
 
-def no_row(name: str, key: Any) -> None:
+def no_row(name: str, where: str, key: Any) -> None:
     shown = ", ".join(show(part) for part in key) if isinstance(key, tuple) else show(key)
-    raise BadValue(f"{name} has no row for {shown}", help=f"add the row, or change on_miss of lookup '{name}'")
+    raise BadValue(f"{name} has no row for {shown}", help=f"add the row{where}, or change on_miss of lookup '{name}'")
 
 
 def is_blank(value: Any) -> bool:

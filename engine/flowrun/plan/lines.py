@@ -117,7 +117,8 @@ class Lines:
         None when it is not surely text."""
         code = self.code
         if on_miss.action == "error":
-            code.line(f"{self.fn(no_row, 'no_row')}({code.bind(lookup.name)}, {key})")
+            where = code.bind(_room_for(lookup))
+            code.line(f"{self.fn(no_row, 'no_row')}({code.bind(lookup.name)}, {where}, {key})")
             return 0
         if on_miss.action == "skip":
             code.line(f"raise {self.fn(SkipRecord, 'skip')}({code.bind(lookup.name)})")
@@ -140,3 +141,11 @@ def said(value: Value) -> str:
     if isinstance(origin, Expr):
         return origin.text if origin.language != "template" else f'"{origin.text}"'
     return f"lookup {value.lookup}" if value.lookup else "the field"
+
+
+def _room_for(lookup: Lookup) -> str:
+    """Where a row that is missing would stand: the line after the last one of the table."""
+    last = max(lookup.row_spans.values(), key=lambda span: span.line, default=None)
+    if last is not None:
+        return f" at {last.file}:{last.line + 1}"
+    return f" to {lookup.file}" if lookup.file else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from flowrun.connector import Reads
@@ -12,6 +12,7 @@ from flowrun.lookups import MISS, Gathering, Key, Snapshot
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
 from flowrun.runner.intake import LONGEST_KEY
 from flowrun.store import Row, Store
+from flowrun.store.rows import AS_RAN
 
 ROUNDS = 1000  # of resolving what a record wants: each answers a key, so more is a circle of live look-ups
 
@@ -33,8 +34,8 @@ def apply_all(
     """
     snapshot = Snapshot() if snapshot is None else snapshot
     xrefs = frozenset(name for name, lookup in flow.lookups.items() if lookup.kind == "xref")
-    found: dict[int, Mapped | Skipped | Rejected] = {}
-    open_ = list(rows)
+    found: dict[int, Mapped | Skipped | Rejected] = dict(_as_ran(flow, store, rows))
+    open_ = [row for row in rows if row.seq not in found]
     for _ in range(ROUNDS):
         wanted: dict[str, set[Key]] = {}
         still = []
@@ -65,6 +66,15 @@ def apply_all(
     for row in open_:
         found[row.seq] = Rejected("bad_data", "", f"more than {ROUNDS} look-ups of one record depend on each other")
     return [found[row.seq] for row in rows]
+
+
+def _as_ran(flow: Flow, store: Store, rows: Sequence[Row]) -> Iterator[tuple[int, Mapped]]:
+    """Records that a person replays as they ran are what they were, whatever the flow says now."""
+    seqs = [row.seq for row in rows if row.reason == AS_RAN]
+    if seqs:
+        for seq, kept in store.letters.as_ran(seqs).items():
+            match = {name: kept.body.get(name) for name in flow.target.match}
+            yield seq, Mapped(kept.body, None if kept.intent == f"#{seq}" else kept.intent, match)
 
 
 def _outcome(plan: Plan, row: Row, snapshot: Snapshot) -> Outcome:

@@ -16,7 +16,7 @@ from flowrun.store.alert_book import AlertBook
 from flowrun.store.alert_rows import Incident
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes
-from flowrun.store.rows import Ending, Held, Intent
+from flowrun.store.rows import AS_RAN, Ending, Held, Intent
 from flowrun.store.xrefs import Moved, Xrefs
 from flowrun.values import encode_json
 
@@ -245,9 +245,10 @@ def _is_plain(one: Ending) -> bool:
 
 def _values(one: Ending) -> dict[str, Any]:
     failure = one.failure
+    as_ran = one.state in t.OPEN and one.row.reason == AS_RAN  # a retry is still the same replay
     return {
         "state": one.state,
-        "reason": one.reason,
+        "reason": AS_RAN if as_ran else one.reason,
         "attempts": one.row.attempts if one.attempts is None else one.attempts,
         "queue": one.queue,
         "flag": one.flag,

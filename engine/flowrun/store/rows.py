@@ -14,6 +14,10 @@ import msgspec
 from flowrun.connector import Receipt
 from flowrun.values import decode_json
 
+REPLAY = "replay"
+AS_RAN = "replay as it ran"
+"""Reasons why a record is open again. The second lasts until the record ends: what is sent is what was sent before."""
+
 _sorting = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 
 

@@ -70,13 +70,14 @@ def consequence(
     retry_after: float | None = None,
     receipt: Receipt | None = None,
     connection: str = "",
+    key: str = "",
 ) -> Outcome:
     """What the flow says follows from this failure.
 
     forget: nothing was done under ``intent``. unknown: the record may be at the target, so it stays in doubt.
     burnt: whether the try counts (not while the connection is known to be down). receipt: of what the target holds
     already, where it is known. retry_after: seconds the target asked for. connection: where it was met,
-    when that is known; a live lookup's is not.
+    when that is known; a live lookup's is not. key: under which it was sent, for a replay as it ran.
     """
     policy = policy_of(flow, failure.error_class)
     tries = row.attempts + 1
@@ -105,6 +106,8 @@ def consequence(
         )  # fmt: skip
         return Outcome(ending, "", failure.message, incident, retried=True)
     queue = policy.dead_letter or ("review" if policy.flag else flow.name)
+    if key:
+        detail["intent"] = key
     ending = Ending(
         row, "dead", failure=failure, attempts=tries if intent else row.attempts, queue=queue, flag=policy.flag,
         journal=journal, intent=intent, body=body, event="dead", detail=detail, flow_hash=flow.hash,

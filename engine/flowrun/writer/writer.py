@@ -380,7 +380,7 @@ class Writer:
         outcome = consequence(
             self.flow, row, failure, self._chance, intent=intent, forget=forget, unknown=unknown,
             burnt=not self.counts.held, body=mapped.body, receipt=receipt, connection=self.flow.target.connection,
-            retry_after=getattr(error, "retry_after_secs", None),
+            retry_after=getattr(error, "retry_after_secs", None), key=mapped.idempotency_key or f"#{row.seq}",
         )  # fmt: skip
         if outcome.ending.state == "confirmed" and receipt is not None and receipt.response:
             outcome = replace(outcome, ending=replace(outcome.ending, xrefs=self._saves(row, mapped, receipt)))

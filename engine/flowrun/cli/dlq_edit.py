@@ -1,0 +1,119 @@
+"""flowrun dlq edit: correct the source records of dead letters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted, of_cause, one_letter, pretty
+from flowrun.cli.main import EXIT_OK
+from flowrun.cli.project import known_flow, project_store, who
+from flowrun.cli.records import NOT_JSON
+from flowrun.errors import ProjectError
+from flowrun.values import decode_json
+
+
+@click.command()
+@click.argument("flow")
+@click.argument("key", required=False)
+@click.option(
+    "--set", "changes", multiple=True, metavar="PATH=VALUE", help="items[0].sku=AB-1; the value as JSON, or text."
+)
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The whole corrected record, JSON.",
+)
+@CAUSE
+@ENV
+def edit(
+    flow: str, key: str | None, changes: tuple[str, ...], file: Path | None, cause: str | None, env: str | None
+) -> int:
+    """Correct the source record; with neither --set nor --file in your editor. --set corrects a whole cause too.
+
+    A row of a lookup is corrected in its file: `flowrun dlq show` names the line, `preview` shows the effect.
+    """
+    if bool(key) == bool(cause):
+        raise ProjectError("which one?", help=f"flowrun dlq edit {flow} KEY, or --cause ID")
+    if cause and not changes:
+        raise ProjectError("a whole cause is corrected with --set", help="or one by one; or flowrun dlq export, import")
+    project, store = project_store(env)
+    try:
+        known_flow(project, store, flow)
+        rows = of_cause(store, flow, cause) if cause else [one_letter(store, flow, key or "")]
+        corrected = [(row, _corrected(row.payload, changes, file)) for row in rows]
+        changed = [(row, payload) for row, payload in corrected if payload != row.payload]
+        if not changed:
+            click.echo("nothing changed")
+            return EXIT_OK
+        count = store.letters.edit_all(changed, who())
+    finally:
+        store.close()
+    named = f"--cause {cause}" if cause else key
+    if cause:
+        click.echo(f"corrected {counted(count, 'letter')} of {flow}; next: flowrun dlq preview {flow} {named}")
+    else:
+        click.echo(f"corrected {flow} {named}; next: flowrun dlq replay {flow} {named}")
+    return EXIT_OK
+
+
+def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None) -> dict[str, Any]:
+    payload: Any = copy.deepcopy(before)
+    if file is not None:
+        payload = _decoded(file.read_bytes())
+    elif changes:
+        for change in changes:
+            path, equals, text = change.partition("=")
+            if not equals:
+                raise ProjectError(f"'{change}' is not PATH=VALUE")
+            _set(payload, path, text)
+    else:
+        written = click.edit(pretty(payload) + "\n", extension=".json")
+        payload = _decoded(written) if written else payload
+    if not isinstance(payload, dict):
+        raise ProjectError("a record is an object {…}")
+    return payload
+
+
+def _decoded(text: str | bytes) -> Any:
+    try:
+        return decode_json(text)
+    except NOT_JSON as error:
+        raise ProjectError(f"not JSON: {error}") from None
+
+
+def _set(payload: Any, path: str, text: str) -> None:
+    try:
+        value = decode_json(text)
+    except ValueError:
+        value = text
+    at = payload
+    parts = path.replace("]", "").replace("[", ".").split(".")
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if isinstance(at, list):
+            if not part.isdigit() or int(part) >= len(at):
+                raise ProjectError(f"'{path}': there is no place {part}")
+            if last:
+                at[int(part)] = _like(at[int(part)], value, text)
+            else:
+                at = at[int(part)]
+        elif isinstance(at, dict):
+            if last:
+                at[part] = _like(at.get(part), value, text)
+            elif part not in at:
+                raise ProjectError(f"'{path}': the record has no '{part}'", help=f"it has: {', '.join(at)}")
+            else:
+                at = at[part]
+        else:
+            raise ProjectError(f"'{path}': '{part}' is inside a plain value")
+
+
+def _like(old: Any, new: Any, text: str) -> Any:
+    """Text stays text: --set customer_id=42 over "41" gives "42"."""
+    return text if isinstance(old, str) and not isinstance(new, str) else new
