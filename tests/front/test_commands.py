@@ -365,6 +365,7 @@ def test_a_sandbox_shows_its_settings_and_ends_with_ctrl_c(shell: Shell) -> None
     assert process.stdout.readline() == "connection settings:\n"
     assert process.stdout.readline() == f'  base_url: "http://127.0.0.1:{port}"\n'
     assert process.stdout.readline() == '  auth: {"basic":{"user":"SIM_USER","password":"sim-s4-password"}}\n'
+    assert process.stdout.readline() == "stop it with Ctrl-C\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "stopped\n", "")

@@ -80,7 +80,7 @@ def test_a_port_in_use_is_told() -> None:
         command = [sys.executable, "-m", "flowrun", "sandbox", "xcart", "--port", port]
         run = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert run.returncode == 2
-    assert f"port {port} cannot be used" in run.stderr
+    assert f"port {port}: Address already in use" in run.stderr
     assert "Traceback" not in run.stderr
 
 

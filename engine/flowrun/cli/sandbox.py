@@ -43,6 +43,7 @@ def command(connector: str, port: int, spec: str) -> None:
             click.echo("connection settings:")
             for key, value in simulator.connection_settings().items():
                 click.echo(f"  {key}: {encode_json(_shown(value)).decode()}")
+            click.echo("stop it with Ctrl-C")
             threading.Event().wait()
         except KeyboardInterrupt:
             click.echo("stopped")
