@@ -164,3 +164,8 @@ class PagingLoop(ConnectorError):
 
 class StoreError(FlowrunError):
     """Our own state is at risk: stop."""
+
+
+class StoreGone(StoreError):
+    """The database cannot be reached now, or gave this step up (a deadlock, a lock that is held too long): the same
+    step may pass later."""

@@ -6,14 +6,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from flowrun.connector import Source, Target
-from flowrun.errors import ConnectorError
+from flowrun.errors import ConnectorError, StoreGone
 from flowrun.flow.model import Flow
+from flowrun.logs import log
 from flowrun.plan import Plan
 from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
@@ -24,6 +25,8 @@ from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
 SHARED_CLAIM = 2 * SUB_BATCH  # the same where several workers share a flow, so that each finds some
 LOOK_SECS = 1.0  # between two looks for work that another worker may give back early
+FIRST_AWAY_SECS, LONGEST_AWAY_SECS = 0.25, 5.0  # between two tries to reach a database that is gone
+MOST_AWAY_SECS = 60.0  # of waiting for it, in a row; then the run ends with its error
 
 
 @dataclass(slots=True)
@@ -142,26 +145,51 @@ class Drain:
         self._connections = connections
         self._sleep = sleep
         self._alone = alone
+        self._width = CLAIM
+        self._held: Held | None = None
 
     def run(self, until: float) -> None:
         """until: by the store's clock; what is due later stays."""
-        counts = self.writer.counts
-        most = CLAIM if self._alone else SHARED_CLAIM
-        width = most
-        while not counts.paused:
-            wait, probing = self._turn()
-            if wait is None:
-                return
-            if wait > 0:
-                if self.store.time() + wait > until:
+        pauses = _away_pauses()
+        while not self.writer.counts.paused:
+            try:
+                self._give_back()
+                if not self._step(until):
                     return
-                self._sleep(wait + 0.001)
-                continue
-            counts.held = ""
-            width = 1 if probing else min(most, width * 4)  # after an outage the width grows again, step by step
-            held = self.store.lanes.claim(self.flow.name, width, self.worker)
-            if held.rows:
-                self._write(held)
+                pauses = _away_pauses()
+            except StoreGone as error:
+                # Nothing is known of the last commit. What it held is asked for like after a crash.
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                log().warning("store gone", flow=self.flow.name, message=error.message, again_in_secs=pause)
+                self._sleep(pause)
+
+    def _give_back(self) -> None:
+        """Lanes that were held when the database went away; where the lease ended meanwhile, nothing happens."""
+        if self._held is not None:
+            self.store.lanes.release(self._held)
+            self._held = None
+
+    def _step(self, until: float) -> bool:
+        """One claim, or one wait. False when nothing is due in time."""
+        wait, probing = self._turn()
+        if wait is None:
+            return False
+        if wait > 0:
+            if self.store.time() + wait > until:
+                return False
+            self._sleep(wait + 0.001)
+            return True
+        self.writer.counts.held = ""
+        most = CLAIM if self._alone else SHARED_CLAIM
+        self._width = 1 if probing else min(most, self._width * 4)  # after an outage it grows again, step by step
+        held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
+        if held.rows:
+            self._held = held
+            self._write(held)
+            self._held = None
+        return True
 
     def _write(self, held: Held) -> None:
         try:
@@ -186,3 +214,12 @@ class Drain:
         if circuit.wait_secs > 0:
             return circuit.wait_secs, False
         return (0.0, True) if self.store.circuits.probe(self.flow.target.connection) else (1.0, False)
+
+
+def _away_pauses() -> Iterator[float]:
+    """Seconds between tries; together no more than MOST_AWAY_SECS."""
+    pause, left = FIRST_AWAY_SECS, MOST_AWAY_SECS
+    while left > 0:
+        yield pause
+        left -= pause
+        pause = min(LONGEST_AWAY_SECS, pause * 2, max(left, FIRST_AWAY_SECS))

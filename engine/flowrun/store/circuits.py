@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from flowrun.store import schema as t
 from flowrun.store.database import Database
@@ -101,9 +101,14 @@ class Circuits:
     def _put(
         self, tx: Connection, connection: str, state: str, failures: int, until: float | None, reason: str, since: float
     ) -> None:
-        tx.execute(delete(t.circuits).where(t.circuits.c.connection == connection))
+        # One statement: two workers that fail at one moment would both insert.
+        changing = self._db.upsert(t.circuits, ("connection",), ("state", "failures", "until", "reason", "since"))
         tx.execute(
-            insert(t.circuits).values(
-                connection=connection, state=state, failures=failures, until=until, reason=reason, since=since
-            )
-        )
+            changing,
+            [
+                {
+                    "connection": connection, "state": state, "failures": failures, "until": until,
+                    "reason": reason, "since": since,
+                }
+            ],
+        )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, func, inspect, select, text
 
-from flowrun.errors import StoreError
+from flowrun.errors import StoreError, StoreGone
 from flowrun.values import Clock, system_clock
 
 HEAD = "0004"
@@ -57,7 +57,8 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except exc.SQLAlchemyError as error:
-            raise StoreError(f"the store failed: {words_of(error)}", help=_help(error)) from None
+            kind = StoreGone if _passes(error) else StoreError
+            raise kind(f"the store failed: {words_of(error)}", help=_help(error)) from None
         finally:
             if not self.shared:
                 self._writing.release()
@@ -137,7 +138,13 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, hide_parameters=True, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        return create_engine(
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
+        )
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -218,6 +225,17 @@ def words_of(error: exc.SQLAlchemyError) -> str:
     original = getattr(error, "orig", None)
     words = str(original).strip() if original is not None else type(error).__name__
     return words.splitlines()[0] if words else type(original).__name__  # PostgreSQL's DETAIL holds values
+
+
+def _passes(error: exc.SQLAlchemyError) -> bool:
+    """Whether the trouble is likely to pass by itself: no connection, a deadlock, a lock; not a full or damaged disk,
+    not a mistake of ours."""
+    if not isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
+        return bool(getattr(error, "connection_invalidated", False))
+    said = words_of(error)
+    return "locked" in said or not (
+        "full" in said or "No space" in said or "sqlite3" in type(getattr(error, "orig", None)).__module__
+    )
 
 
 def _help(error: exc.SQLAlchemyError) -> str:

@@ -212,7 +212,8 @@ class Outcomes:
             tx.execute(delete(t.journal).where(*which), undone)
 
     def _close_older_letters(self, tx: Connection, endings: Sequence[Ending], now: float) -> None:
-        """A confirmed version closes the open dead letters of its key that are older."""
+        """A confirmed version closes what is older of its key and not sent: dead letters, and those that a person
+        replayed meanwhile (sent now, they would overwrite the newer one)."""
         r = t.records.c
         newest = {
             (one.row.flow, one.row.key): one.row for one in endings if one.state == "confirmed" and one.row.version
@@ -222,7 +223,9 @@ class Outcomes:
         flow = next(iter(newest))[0]
         keys = sorted(key for _, key in newest)
         dead = tx.execute(
-            select(r.seq, r.key, r.lane).where(r.flow == flow, r.key.in_(keys), t.is_unsent(r.state, "dead"))
+            select(r.seq, r.key, r.lane).where(
+                r.flow == flow, r.key.in_(keys), r.version.is_not(None), t.among(r.state, "received", "dead")
+            )
         ).all()
         for seq, key, lane in dead:
             row = newest[(flow, key)]

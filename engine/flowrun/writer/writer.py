@@ -11,15 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from flowrun.alerts import say_begun
-from flowrun.connector import Item, Receipt, Target, Verdict
+from flowrun.connector import Receipt, Target, Verdict
 from flowrun.errors import (
     Conflict,
     ConnectorError,
     DeliveryUnknown,
     Duplicate,
-    NotFound,
     RateLimited,
-    Refused,
     Unavailable,
 )
 from flowrun.flow.model import Flow
@@ -27,6 +25,7 @@ from flowrun.logs import log, redact
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint
 from flowrun.store.lanes import boot_time
+from flowrun.writer.calling import Caller, Ready, broke
 from flowrun.writer.consequences import (
     Outcome,
     consequence,
@@ -43,9 +42,6 @@ _MOST_PENDING = 512  # outcomes that wait for a commit
 
 Seams = Callable[[str], None]
 """Called with the name of each seam as it is passed; tests stop there."""
-
-_Ready = tuple[Row, Mapped, str, str, bool]
-"""Row, what it became, its intent, the body's fingerprint, whether the journal knows the intent already."""
 
 
 class Writer:
@@ -68,6 +64,7 @@ class Writer:
         self.target = target
         self.store = store
         self.counts = Counts()
+        self._caller = Caller(flow, target, store, self.counts)
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._seam = seams or (lambda name: None)
         self._report = report or (lambda row, outcome, words: None)
@@ -139,7 +136,7 @@ class Writer:
             self._commit(held)  # the journal must know of a key's earlier send before it is asked
         known = self.store.outcomes.known(self.flow.name, [key for row, _, key in batch if not _is_new(row, key)])
         held_there = self._held_there(batch)
-        ready: list[_Ready] = []
+        ready: list[Ready] = []
         taken: set[str] = set()
         for row, mapped, intent in batch:
             if self.counts.stopped:
@@ -213,6 +210,9 @@ class Writer:
         except ConnectorError as error:
             self._failed(row, mapped, intent, error, unknown=True)
             return False
+        except Exception as error:
+            self._failed(row, mapped, intent, broke(self.flow.name, error), unknown=True)
+            return False
         self._seam("asked")
         if not found:
             return True
@@ -245,7 +245,7 @@ class Writer:
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def _send(self, held: Held, ready: Sequence[_Ready]) -> None:
+    def _send(self, held: Held, ready: Sequence[Ready]) -> None:
         target = self.flow.target
         self._seam("mapped")
         intents = [
@@ -267,16 +267,10 @@ class Writer:
                 continue
             if not part:
                 continue
-            items = [
-                Item(target.object, target.action, mapped.body, mapped.idempotency_key, target.match)
-                for _, mapped, _, _, _ in part
-            ]
-            self.counts.sends += len(items)
-            verdicts = self._deliver(items)
+            verdicts = self._caller.deliver(held, part)
             self._seam("answered")
             self._judge_connection(verdicts)
-            for index, (row, mapped, intent, print_, _) in enumerate(part):
-                verdict = verdicts[index] if index < len(verdicts) else DeliveryUnknown("the connector gave no verdict")
+            for (row, mapped, intent, print_, _), verdict in zip(part, verdicts, strict=True):
                 if isinstance(verdict, Receipt):
                     self._confirm(row, mapped, intent, verdict, how="sent", print_=print_)
                 else:
@@ -290,22 +284,6 @@ class Writer:
             row, "received", failure=failure, wait_secs=0.0, attempts=row.attempts, journal="forget", intent=intent
         )
         self._end(Outcome(ending, ""))
-
-    def _deliver(self, items: Sequence[Item]) -> list[Verdict]:
-        """One verdict an item. A batch refused as a whole is halved until the bad record stands alone."""
-        try:
-            return list(self.target.deliver(items))
-        except (Refused, Duplicate, NotFound, Conflict) as error:
-            if len(items) == 1:
-                return [error]
-            half = len(items) // 2
-            return [*self._deliver(items[:half]), *self._deliver(items[half:])]
-        except ConnectorError as error:
-            return [error] * len(items)
-        except Exception as error:
-            # A mistake in a connector costs the records it was made with, which may have arrived; others go on.
-            log().error("connector broke", flow=self.flow.name, error=type(error).__name__, exc_info=True)
-            return [DeliveryUnknown(f"the connector broke: {type(error).__name__}")] * len(items)
 
     def _judge_connection(self, verdicts: Sequence[Verdict]) -> None:
         """Failures in a row stop the flow's sends before every record has burnt its tries; an answer ends that."""
@@ -392,8 +370,9 @@ class Writer:
         by = self._find_by(mapped.body)
         try:
             found = self.target.find(self.flow.target.object, by) if by else ()
-        except ConnectorError as error:
-            log().warning("not remembered", flow=row.flow, key=row.key, message=redact(error.message))
+        except Exception as error:
+            words = redact(error.message) if isinstance(error, ConnectorError) else type(error).__name__
+            log().warning("not remembered", flow=row.flow, key=row.key, message=words)
             self.counts.warnings += 1
             found = ()
         return found[0] if len(found) == 1 else Receipt("")
