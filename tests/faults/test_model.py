@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from tests.faults.world import ANSWERS, FLOWS, SEAMS, Broken, World
 
 from flowrun.store.inbox import Inbox
 from flowrun.store.lanes import Lanes
 from flowrun.store.outcomes import Outcomes
+from tests.faults.world import ANSWERS, FLOWS, SEAMS, Broken, World
 
 SOAK = int(os.environ.get("FLOWRUN_MODEL_EXAMPLES", "1000"))
 answers = st.lists(st.sampled_from(ANSWERS), max_size=6)

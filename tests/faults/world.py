@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from tests.runner.test_edges import CREATE, PROJECT
 
 from flowrun.connector import Item, Receipt, Verdict, discover
 from flowrun.errors import DeliveryUnknown, RateLimited, Refused, Unavailable
@@ -25,6 +24,7 @@ from flowrun.runner.intake import Intake
 from flowrun.runner.run import Drain
 from flowrun.store import open_store
 from flowrun.writer import Writer
+from tests.runner.test_edges import CREATE, PROJECT
 
 NUMBERED = """
 flowrun: 1
