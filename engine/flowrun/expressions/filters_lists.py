@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from flowrun.expressions.jinja_rows import MISSING, Group, column, dig, listed, parts_of, text, whole_number
@@ -121,6 +122,8 @@ def f_unique(fuel: Fuel, value: Any, case_sensitive: Any = False, attribute: Any
 
 
 def _mark(value: Any) -> Any:
+    if isinstance(value, Decimal) and value.is_snan():
+        return object()  # equal to nothing, and Python refuses to hash it
     return json_text(value, sort=True) if isinstance(value, (list, tuple, Mapping)) else value
 
 
