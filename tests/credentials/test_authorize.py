@@ -14,7 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from flowrun.cli.connections import command
+from flowrun.cli.main import cli
 from flowrun.credentials.schemes import read_scheme
 from flowrun.errors import AuthFailed, ProjectError
 from flowrun.tokens.authorize import Loopback, ask, code_of
@@ -55,7 +55,7 @@ def root(tmp_path: Path, system: TokenSystem, monkeypatch: pytest.MonkeyPatch) -
 
 
 def run(*args: str, input: str = "") -> Any:
-    return CliRunner().invoke(command, args, input=input, standalone_mode=False)
+    return CliRunner().invoke(cli, ["connections", *args], input=input, standalone_mode=False)
 
 
 def browser(url: str) -> httpx.Response:
