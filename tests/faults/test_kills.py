@@ -19,10 +19,12 @@ import pytest
 from sqlalchemy import text
 
 from flowrun.connector import Query
+from flowrun.errors import DeliveryUnknown
 from flowrun.store import open_store
 from flowrun.store.rows import Incoming
 from flowrun.testing.faults import Faults
-from tests.conftest import connect_shop
+from flowrun.transport import sending_while
+from tests.conftest import connect_erp, connect_shop
 
 FLOW = "xcart-orders-to-s4"
 SUB_BATCH = 16
@@ -168,3 +170,12 @@ def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp:
         finished(worker)
     workers[0].communicate()
     mill.all_once()
+
+
+def test_no_request_leaves_after_the_lease(project: Path, erp: Any) -> None:
+    """Frozen between the look at the deadline and the request, or waiting for the connection's budget."""
+    target = connect_erp(erp, project)
+    body = {"PurchaseOrderByCustomer": "XC-1"}
+    with sending_while(lambda: False), pytest.raises(DeliveryUnknown, match="lease ended"):
+        target.find("A_SalesOrder", body)
+    assert list(target.find("A_SalesOrder", body)) == []
