@@ -52,7 +52,13 @@ def configure(form: str = "auto", level: str = "info") -> None:
     """form: ``text``, ``json``, or ``auto`` (JSON when standard error is no terminal)."""
     if form == "auto":
         form = "text" if sys.stderr.isatty() else "json"
-    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback  # the rich one prints local variables: whole records
+        )
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -182,7 +182,7 @@ class Drain:
             self._sleep(wait + 0.001)
             return True
         self.writer.counts.held = ""
-        most = CLAIM if self._alone else SHARED_CLAIM
+        most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
         self._width = 1 if probing else min(most, self._width * 4)  # after an outage it grows again, step by step
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
         if held.rows:

@@ -23,6 +23,7 @@ from flowrun.values import decode_json
 
 LEASE_SECS = 90.0  # what remains after the safe share is longer than any one call with its time limit
 SAFE_SHARE = 0.6  # of the lease: after it a worker renews before it sends
+LAST_SHARE = 0.9  # of the lease: after it no request of a call under way leaves any more
 DEEP = 32  # up to so many lanes, several records of each are taken at once
 _CHUNK = 500
 
@@ -91,7 +92,7 @@ class Lanes:
                 self._let_go(tx, sorted(empty), park=True)
                 for gone in empty:
                     del fences[gone]
-        return Held(worker, fences, rows, begun + lease_secs * SAFE_SHARE)
+        return Held(worker, fences, rows, begun + lease_secs * SAFE_SHARE, begun + lease_secs * LAST_SHARE)
 
     def _heads(self, tx: Connection, flow: str, names: Sequence[str]) -> list[int]:
         """The oldest record of each lane that may be tried."""
@@ -126,6 +127,7 @@ class Lanes:
         for gone in lost:
             del held.fences[gone]
         held.deadline = begun + self.lease_secs * SAFE_SHARE
+        held.ends = begun + self.lease_secs * LAST_SHARE
         return lost
 
     def still_held(self, tx: Connection, held: Held, ids: Iterable[int]) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,13 +67,15 @@ class Row:
 class Held:
     """Lanes that one worker holds, and their records in order.
 
-    fences: lane id → the claim's number. deadline: by ``boot_time()``; nothing is sent later without ``renew``.
+    fences: lane id → the claim's number. deadline: by ``boot_time()``; no call begins later without ``renew``.
+    ends: the same for the requests of a call that has begun; the lease itself ends a little later.
     """
 
     worker: str
     fences: dict[int, int]
     rows: list[Row]
     deadline: float
+    ends: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

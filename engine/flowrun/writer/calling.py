@@ -11,6 +11,7 @@ from flowrun.logs import log
 from flowrun.plan import Mapped
 from flowrun.store import Held, Row, Store
 from flowrun.store.lanes import boot_time
+from flowrun.transport import sending_while
 from flowrun.writer.counts import Counts
 
 Ready = tuple[Row, Mapped, str, str, bool]
@@ -33,7 +34,8 @@ class Caller:
         ]
         self._counts.sends += len(items)
         try:
-            return _attributed(self._target.deliver(items), len(items))
+            with sending_while(lambda: boot_time() <= held.ends):
+                return _attributed(self._target.deliver(items), len(items))
         except (Refused, Duplicate, NotFound, Conflict) as error:
             if len(items) == 1:
                 return [error]

@@ -1,0 +1,181 @@
+"""Processes are killed at random times, or frozen, over real sockets: each order stands once at the target.
+
+The full size: FLOWRUN_KILL_ORDERS=10000 FLOWRUN_KILLS=20 pytest -m soak tests/faults/test_kills.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from flowrun.connector import Query
+from flowrun.errors import DeliveryUnknown
+from flowrun.store import open_store
+from flowrun.store.rows import Incoming
+from flowrun.testing.faults import Faults
+from flowrun.transport import sending_while
+from tests.conftest import connect_erp, connect_shop
+
+FLOW = "xcart-orders-to-s4"
+SUB_BATCH = 16
+LEASE_SECS = 4.0
+CHILD = """
+import json, sys, time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from flowrun.connections import build
+from flowrun.connector import discover
+from flowrun.flow import load_flow
+from flowrun.plan import compile_plan
+from flowrun.project import load_project
+from flowrun.runner import run_flow
+from flowrun.store import open_store
+from flowrun.values import system_clock
+
+told = json.loads(sys.argv[1])
+root = Path(told["root"])
+project = load_project(root)
+flow = load_flow(told["flow"], project, discover())
+plan = compile_plan(flow, project.environment("test").values)
+start, speed = datetime.fromisoformat(told["start"]), told["speed"]
+fast = lambda: start + (datetime.now(UTC) - start) * speed
+place = told["place"] if "://" in told["place"] else Path(told["place"])
+store = open_store(place, now=fast if speed > 1 else None)
+store.lanes.lease_secs = told["lease"]
+target = build(discover()["s4hana"], "s4", told["erp"], now=system_clock, root=root)
+summary = run_flow(flow, plan, target=target, store=store, intake=False, override_guard=True,
+                   wait_secs=told["wait"], sleep=lambda secs: time.sleep(secs / speed))
+store.close()
+print(json.dumps(summary.as_counts()))
+"""
+
+
+class Mill:
+    """Orders in a store, and children that deliver them."""
+
+    def __init__(self, root: Path, place: Path | str, erp: Any, shop: Any, orders: int, speed: float) -> None:
+        self.place, self.orders, self.erp = place, orders, erp
+        for number in range(1, orders + 1):
+            shop.place_order([("ab-1", "Mug", number % 50 + 1, "10.00")], order_id=number)
+        self.told = {
+            "root": str(root), "place": str(place), "flow": FLOW, "erp": erp.connection_settings(), "speed": speed,
+            "start": "2026-05-04T00:00:00+00:00", "lease": LEASE_SECS, "wait": 3600 if speed > 1 else 30,
+        }  # fmt: skip
+        source = connect_shop(shop, root)
+        store = open_store(place)
+        store.xrefs.put([("customers", "42", "17100001")], "tester")
+        records = [record for page in source.read(Query("orders", None, None)) for record in page.records]
+        assert len(records) == orders
+        store.inbox.add(FLOW, [Incoming(f"k{n}", None, f"k{n}", record) for n, record in enumerate(records)])
+        with store.transaction() as tx:
+            tx.execute(text("UPDATE lanes SET due = 0"))  # the children's clock is another one
+        store.close()
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", CHILD, json.dumps(self.told)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def placed(self) -> list[str]:
+        return sorted(order["PurchaseOrderByCustomer"] for order in self.erp.orders)
+
+    def reached(self, count: int, secs: float = 60.0) -> None:
+        end = time.monotonic() + secs
+        while len(self.erp.orders) < count:
+            assert time.monotonic() < end, f"{len(self.erp.orders)} of {count} orders after {secs} s"
+            time.sleep(0.01)
+
+    def all_once(self) -> None:
+        placed = self.placed()
+        assert len(placed) == len(set(placed)) == self.orders
+        store = open_store(self.place)
+        try:
+            assert store.counts(FLOW) == {"confirmed": self.orders}
+        finally:
+            store.close()
+
+
+def finished(child: subprocess.Popen[str], secs: float = 120.0) -> dict[str, int]:
+    out, err = child.communicate(timeout=secs)
+    assert child.returncode == 0, err[-2000:]
+    counts: dict[str, int] = json.loads(out.splitlines()[-1])
+    return counts
+
+
+def killed_and_started(project: Path, place: Path | str, erp: Any, shop: Any, orders: int, kills: int) -> None:
+    mill = Mill(project, place, erp, shop, orders, 1.0 if isinstance(place, str) else 50.0)
+    chance = random.Random(7)
+    for _ in range(kills):
+        child = mill.start()
+        mill.reached(min(orders - 2, len(erp.orders) + chance.randint(1, max(1, orders // (kills + 1)))))
+        time.sleep(chance.random() * 0.02)
+        child.kill()
+        child.communicate()
+    counts = finished(mill.start())
+    mill.all_once()
+    assert counts["asked"] <= kills * SUB_BATCH
+
+
+def test_killed_at_random_times(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
+    killed_and_started(project, store_place, erp, shop, 60, 3)
+
+
+def test_killed_among_lost_answers_and_garbage(project: Path, tmp_path: Path, erp: Any, shop: Any) -> None:
+    """Look-ups are for lost answers here, too, so only the orders are counted."""
+    spec = "503:0.04,reset_after:0.04,500_after:0.04,429:0.04,garbage_after:0.03,reset_before:0.03;seed=3;retry_after=1;only=writes"
+    erp.faults = Faults.parse(spec)
+    mill = Mill(project, tmp_path / "state.db", erp, shop, 60, 200.0)
+    for wanted in (10, 30):
+        child = mill.start()
+        mill.reached(wanted)
+        child.kill()
+        child.communicate()
+    for _ in range(10):
+        if finished(mill.start())["waiting"] == 0:
+            break
+    mill.all_once()
+    assert len(set(erp.faults.hit)) >= 4, erp.faults.hit
+
+
+@pytest.mark.soak
+def test_killed_at_random_times_for_long(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
+    orders, kills = int(os.environ.get("FLOWRUN_KILL_ORDERS", "10000")), int(os.environ.get("FLOWRUN_KILLS", "20"))
+    killed_and_started(project, store_place, erp, shop, orders, kills)
+
+
+def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
+    """Of three workers one is killed and replaced, one is frozen beyond its lease and thawed."""
+    mill = Mill(project, postgres(), erp, shop, 150, 1.0)
+    workers = [mill.start() for _ in range(3)]
+    mill.reached(30)
+    workers[0].kill()
+    os.kill(workers[1].pid, signal.SIGSTOP)
+    workers.append(mill.start())
+    stopped = time.monotonic()
+    mill.reached(150, LEASE_SECS + 20)
+    time.sleep(max(0.0, LEASE_SECS + 1 - (time.monotonic() - stopped)))
+    os.kill(workers[1].pid, signal.SIGCONT)
+    for worker in workers[1:]:
+        finished(worker)
+    workers[0].communicate()
+    mill.all_once()
+
+
+def test_no_request_leaves_after_the_lease(project: Path, erp: Any) -> None:
+    """Frozen between the look at the deadline and the request, or waiting for the connection's budget."""
+    target = connect_erp(erp, project)
+    body = {"PurchaseOrderByCustomer": "XC-1"}
+    with sending_while(lambda: False), pytest.raises(DeliveryUnknown, match="lease ended"):
+        target.find("A_SalesOrder", body)
+    assert list(target.find("A_SalesOrder", body)) == []

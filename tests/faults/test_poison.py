@@ -1,0 +1,118 @@
+"""Records and connectors that misbehave cost themselves; the others go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrun.connector import Item, Verdict
+from flowrun.errors import Refused
+from flowrun.store import Ending, Failure, Incoming, open_store
+from flowrun.store.lanes import LEASE_SECS
+from tests.runner.test_edges import STOCK, Bench
+
+MANY = 500
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    words = STOCK.replace("flow: stock", "flow: bulk").replace("batch: 8", f"batch: {MANY}")
+    words = words.replace("on_error:", "on_error:\n  network: { retry: { times: 3, wait: 2s, max_wait: 10s } }")
+    (tmp_path / "flows" / "bulk.yaml").write_text(words)
+    yield made
+    made.store.close()
+
+
+def things(count: int) -> list[dict[str, Any]]:
+    return [{"id": str(n), "amount": n} for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("bad", [137, MANY])
+def test_one_bad_record_of_a_batch_is_found_by_halving(bench: Bench, bad: int) -> None:
+    bench.target.whole = True
+    bench.target.script = lambda body: Refused("bad amount") if body["amount"] == bad else None
+    bench.run(*things(MANY), flow="bulk")
+    assert bench.states("bulk") == {"confirmed": MANY - 1, "dead": 1}
+    assert len(bench.target.calls) <= 1 + 2 * math.ceil(math.log2(MANY))
+    assert len(bench.target.held) == MANY - 1
+
+
+def test_halving_stops_where_the_lease_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call takes half a minute; another worker takes the lanes over; nothing more is sent by this one."""
+    for module in ("store.lanes", "writer.writer", "writer.calling"):
+        monkeypatch.setattr(f"flowrun.{module}.boot_time", lambda: bench.slept)
+    bench.target.whole = True
+    late = True
+
+    def slow(body: Any) -> Any:
+        nonlocal late
+        if late and len(bench.target.calls) == 2:
+            late = False
+            bench.slept += LEASE_SECS + 1
+            held = bench.store.lanes.claim("bulk", 100, "another")
+            assert len(held.rows) == 8
+        return Refused("no") if body["amount"] == 8 else None
+
+    bench.target.script = slow
+    bench.run(*things(8), flow="bulk", wait_secs=0)
+    assert len(bench.target.calls) == 2, "the whole batch and its first half"
+
+
+def test_a_connector_that_breaks_when_asked_costs_its_record_only(bench: Bench) -> None:
+    from flowrun.errors import DeliveryUnknown
+
+    lost = [DeliveryUnknown("no answer")]
+    bench.target.script = lambda body: lost.pop() if lost else None
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    bench.target.ask = broken
+    bench.run(*things(3))
+    assert bench.states() == {"dead": 1, "confirmed": 2}
+    (row,) = bench.store.records(state="dead")
+    assert "ZeroDivisionError" in (row.error_message or "")
+
+
+@pytest.mark.parametrize("said", [lambda items: None, lambda items: [], lambda items: ["fine"] * len(items)])
+def test_what_is_no_verdict_is_an_unknown_outcome(bench: Bench, said: Callable[[Sequence[Item]], Any]) -> None:
+    def deliver(items: Sequence[Item]) -> Sequence[Verdict]:
+        answer: Sequence[Verdict] = said(items)
+        return answer
+
+    bench.target.deliver = deliver  # type: ignore[method-assign]
+    bench.run(*things(2), wait_secs=0)
+    assert {row.error_class for row in bench.store.records()} == {"unknown_outcome"}
+
+
+def test_a_huge_and_a_deep_record_do_not_stop_the_others(bench: Bench) -> None:
+    deep: Any = "x"
+    for _ in range(200):
+        deep = [deep]
+    records = [{"id": "1", "amount": "9" * 5_000_000}, {"id": "2", "amount": deep}, {"id": "3", "amount": 1}]
+    bench.run(*records)
+    assert "X-3" in bench.target.held
+    assert sum(bench.states().values()) == 3 and "received" not in bench.states()
+
+
+def test_a_replayed_older_version_never_goes_after_a_newer_one(store_place: Path | str) -> None:
+    """It was replayed while the newer one was under way."""
+    store = open_store(store_place)
+    try:
+        store.inbox.add("f", [Incoming("1", "1", "1", {"v": 1})])
+        held = store.lanes.claim("f", 10, "w")
+        dead = Ending(held.rows[0], "dead", failure=Failure("bad_data", "no"), queue="q")
+        store.outcomes.advance(held, [dead], settled=list(held.fences))
+        store.inbox.add("f", [Incoming("1", "2", "1", {"v": 2})])
+        held = store.lanes.claim("f", 10, "w")
+        store.letters.replay(store.records(state="dead"), "tester")
+        store.outcomes.advance(held, [Ending(held.rows[0], "confirmed")], settled=list(held.fences))
+        assert store.lanes.claim("f", 10, "w").rows == []
+        assert store.counts("f") == {"confirmed": 1, "superseded": 1}
+    finally:
+        store.close()
