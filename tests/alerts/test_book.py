@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_records_of_two_flows_and_two_classes_are_alerts_of_their_own(world: Wor
 
 def test_a_batch_counts_what_it_says(world: World) -> None:
     world.note(Incident("desk", "bad_data", "no", flow="orders", times=250))
-    assert world.book.open()[0].count == 250
+    world.note(Incident("desk", "bad_data", "no", flow="orders", times=50))
+    assert world.book.open()[0].count == 300
 
 
 def test_a_new_flow_is_an_example_even_after_many_keys_of_another(world: World) -> None:
@@ -214,6 +216,33 @@ def test_nobody_acts_so_somebody_else_hears_once(world: World) -> None:
     assert world.pump() == []
     world.settle()
     assert world.pump() == [("resolved", "on-call"), ("resolved", "boss")]
+
+
+def test_what_came_back_has_its_whole_time_before_it_is_escalated_again(world: World) -> None:
+    world.channels.routes = {"on-call": Route(every_secs=86400, escalate_after_secs=1800, escalate_to=("boss",))}
+    world.note(DOWN)
+    world.pump()
+    world.clock.on(minutes=30)
+    assert world.pump() == [("escalated", "boss")]
+    world.settle()
+    world.pump()
+    world.clock.on(minutes=10)
+    world.note(DOWN)
+    world.clock.on(minutes=29)
+    assert world.pump() == [], "its half hour began when it came back"
+    world.clock.on(minutes=1)
+    assert world.pump() == [("escalated", "boss")]
+
+
+def test_what_once_needed_somebody_still_does_when_the_next_one_does_not(world: World) -> None:
+    row = world.bury("1007")
+    world.note(BAD)
+    world.note(replace(BAD, lasting=False))
+    world.pump()
+    world.clock.on(hours=2)
+    assert world.pump() == [] and len(world.book.open()) == 1
+    world.discard(row)
+    assert world.pump() == [("resolved", "desk")]
 
 
 def test_acknowledged_is_quiet_until_twice_as_many(world: World) -> None:
