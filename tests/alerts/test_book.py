@@ -104,6 +104,16 @@ def test_a_failure_after_the_success_keeps_it_open(world: World) -> None:
     assert world.pump() == [] and len(world.book.open()) == 1
 
 
+def test_a_batch_that_met_both_settles_what_it_did_not_meet_itself(world: World) -> None:
+    busy = replace(DOWN, kind="rate_limited")
+    world.note(DOWN, busy)
+    world.pump()
+    with world.store.transaction() as tx:
+        world.book.note(tx, [busy], answered="s4")
+    assert world.pump() == [("resolved", "on-call")]
+    assert [one.kind for one in world.book.open()] == ["rate_limited"]
+
+
 def test_what_is_over_before_anybody_was_told_is_told_nobody(world: World) -> None:
     world.note(DOWN)
     world.settle()
@@ -422,6 +432,7 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
     if isinstance(store_place, Path):
         pytest.skip("one process at a time")
     incidents = [Incident("desk", "bad_data", "no", flow=f"flow{n}") for n in range(6)]
+    down = Incident("pager", "network", "no", connection="s4")
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -430,9 +441,10 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
             for turn in range(15):
                 mine = incidents[turn % 6 :] + incidents[: turn % 6]
                 with store.transaction() as tx:
-                    store.alerts.note(tx, reversed(mine) if number % 2 else mine)
-                with store.transaction() as tx:
-                    store.alerts.settle(tx, connection="s4")
+                    if number % 2:
+                        store.alerts.note(tx, [*reversed(mine), down])
+                    else:
+                        store.alerts.note(tx, mine, answered="s4")
                 store.alerts.due({})
         except BaseException as error:
             failures.append(error)
@@ -447,6 +459,6 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
     for one in threads:
         one.join(60)
     assert failures == []
-    assert [one.count for one in world.book.open()] == [60] * 6
-    names = [one.name for one in world.book.notices()]
+    assert [one.count for one in world.book.open() if one.channel == "desk"] == [60] * 6
+    names = [one.name for one in world.book.notices() if one.channel == "desk"]
     assert len(names) == 6 and len(set(names)) == 6, "each was decided once"
