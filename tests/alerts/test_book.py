@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_records_of_two_flows_and_two_classes_are_alerts_of_their_own(world: Wor
 
 def test_a_batch_counts_what_it_says(world: World) -> None:
     world.note(Incident("desk", "bad_data", "no", flow="orders", times=250))
-    assert world.book.open()[0].count == 250
+    world.note(Incident("desk", "bad_data", "no", flow="orders", times=50))
+    assert world.book.open()[0].count == 300
 
 
 def test_a_new_flow_is_an_example_even_after_many_keys_of_another(world: World) -> None:
@@ -100,6 +102,16 @@ def test_a_failure_after_the_success_keeps_it_open(world: World) -> None:
     world.settle()
     world.note(DOWN)
     assert world.pump() == [] and len(world.book.open()) == 1
+
+
+def test_a_batch_that_met_both_settles_what_it_did_not_meet_itself(world: World) -> None:
+    busy = replace(DOWN, kind="rate_limited")
+    world.note(DOWN, busy)
+    world.pump()
+    with world.store.transaction() as tx:
+        world.book.note(tx, [busy], answered="s4")
+    assert world.pump() == [("resolved", "on-call")]
+    assert [one.kind for one in world.book.open()] == ["rate_limited"]
 
 
 def test_what_is_over_before_anybody_was_told_is_told_nobody(world: World) -> None:
@@ -214,6 +226,33 @@ def test_nobody_acts_so_somebody_else_hears_once(world: World) -> None:
     assert world.pump() == []
     world.settle()
     assert world.pump() == [("resolved", "on-call"), ("resolved", "boss")]
+
+
+def test_what_came_back_has_its_whole_time_before_it_is_escalated_again(world: World) -> None:
+    world.channels.routes = {"on-call": Route(every_secs=86400, escalate_after_secs=1800, escalate_to=("boss",))}
+    world.note(DOWN)
+    world.pump()
+    world.clock.on(minutes=30)
+    assert world.pump() == [("escalated", "boss")]
+    world.settle()
+    world.pump()
+    world.clock.on(minutes=10)
+    world.note(DOWN)
+    world.clock.on(minutes=29)
+    assert world.pump() == [], "its half hour began when it came back"
+    world.clock.on(minutes=1)
+    assert world.pump() == [("escalated", "boss")]
+
+
+def test_what_once_needed_somebody_still_does_when_the_next_one_does_not(world: World) -> None:
+    row = world.bury("1007")
+    world.note(BAD)
+    world.note(replace(BAD, lasting=False))
+    world.pump()
+    world.clock.on(hours=2)
+    assert world.pump() == [] and len(world.book.open()) == 1
+    world.discard(row)
+    assert world.pump() == [("resolved", "desk")]
 
 
 def test_acknowledged_is_quiet_until_twice_as_many(world: World) -> None:
@@ -393,6 +432,7 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
     if isinstance(store_place, Path):
         pytest.skip("one process at a time")
     incidents = [Incident("desk", "bad_data", "no", flow=f"flow{n}") for n in range(6)]
+    down = Incident("pager", "network", "no", connection="s4")
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -401,9 +441,10 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
             for turn in range(15):
                 mine = incidents[turn % 6 :] + incidents[: turn % 6]
                 with store.transaction() as tx:
-                    store.alerts.note(tx, reversed(mine) if number % 2 else mine)
-                with store.transaction() as tx:
-                    store.alerts.settle(tx, connection="s4")
+                    if number % 2:
+                        store.alerts.note(tx, [*reversed(mine), down])
+                    else:
+                        store.alerts.note(tx, mine, answered="s4")
                 store.alerts.due({})
         except BaseException as error:
             failures.append(error)
@@ -418,6 +459,6 @@ def test_many_writers_count_each_once_and_never_wait_in_a_circle(world: World, s
     for one in threads:
         one.join(60)
     assert failures == []
-    assert [one.count for one in world.book.open()] == [60] * 6
-    names = [one.name for one in world.book.notices()]
+    assert [one.count for one in world.book.open() if one.channel == "desk"] == [60] * 6
+    names = [one.name for one in world.book.notices() if one.channel == "desk"]
     assert len(names) == 6 and len(set(names)) == 6, "each was decided once"

@@ -284,9 +284,11 @@ def serve(authority: trustme.CA, post: Post) -> Iterator[Serve]:
 def letters(tmp_path: Path, authority: trustme.CA) -> Callable[..., Channels]:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
 
-    def make(port: int, *, more: str = "", environ: dict[str, str] | None = None, **kwargs: Any) -> Channels:
-        mail = f"host: localhost, port: {port}, sender: flowrun@example.com, to: [it@example.com, b@example.com]"
-        alerts = f"  desk: {{ mail: {{ {mail}, verify: ca.pem{more} }} }}"
+    def make(
+        port: int, *, host: str = "localhost", more: str = "", environ: dict[str, str] | None = None, **kwargs: Any
+    ) -> Channels:
+        mail = f"host: {host}, port: {port}, sender: flowrun@example.com, to: [it@example.com, b@example.com]"
+        alerts = f"  desk: {{ mail: {{ {mail}, verify: ca.pem{more} }}, allow_private: true }}"
         kwargs.setdefault("resolve", lambda host, port: ["127.0.0.1"])
         return channels(tmp_path, alerts, environ, **kwargs)
 
@@ -304,6 +306,14 @@ def test_a_letter_goes_inside_tls(serve: Serve, post: Post, letters: Any, tls: s
     assert letter["Auto-Submitted"] == "auto-generated"
     assert letter["Date"] == "Mon, 04 May 2026 10:30:00 +0000"
     assert "next:    flowrun dlq list --flow orders --env prod" in letter.get_content()
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_the_certificate_is_proven_against_the_name_that_was_written(
+    serve: Serve, post: Post, letters: Any, tls: str
+) -> None:
+    letters(serve(tls, name="mail.example.com"), host="mail.example.com", more=f", tls: {tls}").send(OPENED)
+    assert len(post.letters) == 1
 
 
 def test_it_logs_in_only_inside_tls(serve: Serve, post: Post, letters: Any) -> None:

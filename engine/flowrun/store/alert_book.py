@@ -57,15 +57,20 @@ class AlertBook:
 
     # -- inside the transaction of an outcome ----------------------------------------------------------------------
 
-    def note(self, tx: Connection, incidents: Iterable[Incident]) -> list[Incident]:
+    def note(self, tx: Connection, incidents: Iterable[Incident], *, answered: str = "") -> list[Incident]:
         """Count incidents; called once a transaction, at its end. Returns those that begin an episode.
 
-        An episode that was resolved is the same one again for as long as its channel may not be told anew.
+        An episode that was resolved is the same one again for as long as its channel may not be told anew. answered: a
+        connection that took something in this transaction, which settles its troubles but those that are noted now.
         """
         merged: dict[tuple[str, str, str, str], list[Incident]] = {}
         for one in incidents:
             merged.setdefault(_clean(one).identity, []).append(_clean(one))
-        return [same[-1] for identity, same in sorted(merged.items()) if self._note(tx, identity, same)]
+        begun = [same[-1] for identity, same in sorted(merged.items()) if self._note(tx, identity, same)]
+        if answered:  # last, since whoever holds settled rows may not wait for others
+            noted = {kind for _, _, connection, kind in merged if connection == answered}
+            self.settle(tx, connection=answered, kinds=[kind for kind in CONNECTION_KINDS if kind not in noted])
+        return begun
 
     def _note(self, tx: Connection, identity: tuple[str, str, str, str], same: Sequence[Incident]) -> bool:
         a, now = t.alerts.c, self.database.time(tx)
@@ -111,6 +116,8 @@ class AlertBook:
         self, tx: Connection, *, connection: str = "", flow: str = "", kinds: Sequence[str] = CONNECTION_KINDS
     ) -> None:
         """A success contradicts these troubles of a connection (or of a flow). ``due`` ends what is over.
+
+        Where incidents are noted in the same transaction, ``note(…, answered=…)`` does both.
 
         Records' own classes need no call: they are over when no open record of the flow carries them.
         """

@@ -90,9 +90,8 @@ class Outcomes:
                 self._lanes.settle(tx, held, closing, waits)
             if intents:
                 lost |= self._intend(tx, [one for one in intents if one.row.seq not in lost], flow_hash, now)
-            if answered:
-                self._alerts.settle(tx, connection=answered)
-            begun = self._alerts.note(tx, [incident for seq, incident in incidents if seq not in lost])
+            mishaps = [incident for seq, incident in incidents if seq not in lost]
+            begun = self._alerts.note(tx, mishaps, answered=answered)
         return Advanced(lost, moved, begun)
 
     # -- intents ---------------------------------------------------------------------------------------------------
