@@ -186,6 +186,33 @@ def test_an_intent_is_in_doubt_until_its_outcome(store: Store) -> None:
     assert receipt is not None and (receipt["target_id"], receipt["how"]) == ("T1", "sent")
 
 
+def test_a_cursor_moves_with_its_records_and_can_be_taken_back(store: Store) -> None:
+    assert store.cursors.current("f") is None
+    for number in (1, 2):
+        store.inbox.add("f", [Incoming(str(number), None, str(number), {})], cursor=f"c{number}")
+    assert store.cursors.current("f") == "c2"
+    assert store.cursors.undo("f", "anna") == "c1" == store.cursors.current("f")
+    store.cursors.set("f", "by hand", "anna")
+    assert [one["value"] for one in store.cursors.history("f")] == ["by hand", "c1"]
+    assert store.cursors.undo("f", "anna") == "c1" and store.cursors.undo("f", "anna") is None
+    with store.transaction() as tx:
+        assert tx.execute(text("SELECT action, who FROM audit ORDER BY id")).all() == [
+            ("cursor undo", "anna"), ("cursor set", "anna"), ("cursor undo", "anna"), ("cursor undo", "anna"),
+        ]  # fmt: skip
+
+
+def test_a_cross_reference_that_leads_elsewhere_is_told_and_one_can_be_removed(store: Store) -> None:
+    assert store.xrefs.put([("orders", "1", "A"), ("orders", "2", "B"), ("other", "1", "Z")], "anna") == []
+    (moved,) = store.xrefs.put([("orders", "1", "C"), ("orders", "2", "B")], "anna")
+    assert (moved.name, moved.source_id, moved.before, moved.now) == ("orders", "1", "A", "C")
+    assert store.xrefs.look_up("orders", ["C", "B", "?"], reverse=True) == {"C": "1", "B": "2"}
+    assert store.xrefs.remove("orders", ["1", "9"], "anna") == 1
+    assert [(one["name"], one["source_id"], one["target_id"]) for one in store.xrefs.all()] == [
+        ("orders", "2", "B"),
+        ("other", "1", "Z"),
+    ]
+
+
 def test_what_a_dead_process_held_is_free_at_once_on_sqlite(tmp_path: Path) -> None:
     first = open_store(tmp_path / "s.db")
     take(first, "1", None)

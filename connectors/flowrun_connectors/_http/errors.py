@@ -105,15 +105,6 @@ def from_exception(error: httpx.HTTPError, *, writing: bool) -> ConnectorError:
     """
     kind = type(error).__name__
     nothing_done = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-    if writing and not isinstance(error, nothing_done) and not _for_a_token(error):
+    if writing and not isinstance(error, nothing_done):
         return DeliveryUnknown(f"no answer ({kind}): the write may have been done")
-    what = "the token endpoint" if _for_a_token(error) else "the system"
-    return Unavailable(f"{what} cannot be reached ({kind})")
-
-
-def _for_a_token(error: httpx.HTTPError) -> bool:
-    """The request that failed was for a token, so the write itself never left."""
-    try:
-        return bool(error.request.extensions.get("flowrun.token"))
-    except RuntimeError:  # no request is known
-        return False
+    return Unavailable(f"the system cannot be reached ({kind})")

@@ -106,18 +106,10 @@ class Session:
         try:
             return self._http.request(method, address, content=content, headers=sent)
         except httpx.HTTPError as error:
-            raise from_exception(error, writing=content is not None and not _for_a_token(error)) from None
+            raise from_exception(error, writing=content is not None) from None
         except httpx.InvalidURL:
             raise Refused("the address is too long or holds what no address may hold") from None
 
 
 def _asks_for_token(response: httpx.Response) -> bool:
     return response.status_code == 403 and response.headers.get("x-csrf-token", "").lower() == "required"
-
-
-def _for_a_token(error: httpx.HTTPError) -> bool:
-    """The OAuth token could not be fetched, so the write itself never left."""
-    try:
-        return bool(error.request.extensions.get("flowrun.token"))
-    except RuntimeError:
-        return False

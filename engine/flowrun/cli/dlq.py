@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, MOST, chosen, counted, letters, of_cause, one_letter, pretty
+from flowrun.cli.dlq_choose import CAUSE, ENV, MOST, chosen, counted, letters, listed, of_cause, one_letter, pretty
 from flowrun.cli.dlq_edit import edit
 from flowrun.cli.dlq_files import export, import_
 from flowrun.cli.dlq_preview import preview
@@ -36,10 +36,9 @@ def list_(flow: str | None, queue: str | None, cause: str | None, env: str | Non
     project, store = project_store(env)
     try:
         known_flow(project, store, flow)
-        rows = of_cause(store, flow, cause) if cause else letters(store, flow, queue)
+        rows = listed(store, flow, queue, cause)
     finally:
         store.close()
-    rows = [row for row in rows if queue is None or row.queue == queue]
     found = clusters(rows)
     for one in found:
         field = f"{one.example.error_field}: " if one.example.error_field else ""
@@ -129,9 +128,8 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
         rows = _to_replay(store, flow, keys, cause, all_)
         _, registry, checked, plan = open_flow(flow, env)
         environment = project.environment(env)
-        live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
-        names = (checked.target.connection, *live)
+        names = (checked.target.connection, *checked.asked)
         hear = troubles(store, (checked,))
         with opened(
             project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear

@@ -25,6 +25,12 @@ def letters(store: Store, flow: str | None = None, queue: str | None = None, key
     return store.records(flow=flow, queue=queue, key=key, state="dead", limit=MOST)
 
 
+def listed(store: Store, flow: str | None, queue: str | None, cause: str | None) -> list[Row]:
+    """Letters of a flow, a queue and a cause, whichever are named. Raises ProjectError for an unknown cause."""
+    found = of_cause(store, flow, cause) if cause else letters(store, flow)
+    return [row for row in found if queue is None or row.queue == queue]
+
+
 def one_letter(store: Store, flow: str, key: str) -> Row:
     """The newest letter of a key. Raises ProjectError."""
     return of_key(store, flow, key)[-1]

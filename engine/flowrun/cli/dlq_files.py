@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, counted, letters, of_cause
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted, listed
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
@@ -35,10 +35,9 @@ def export(flow: str | None, queue: str | None, cause: str | None, env: str | No
     project, store = project_store(env)
     try:
         known_flow(project, store, flow)
-        rows = of_cause(store, flow, cause) if cause else letters(store, flow, queue)
+        rows = listed(store, flow, queue, cause)
     finally:
         store.close()
-    rows = [row for row in rows if queue is None or row.queue == queue]
     for row in rows:
         click.echo(encode_json(_line(row)).decode())
     click.echo(f"{counted(len(rows), 'dead letter')}", err=True)

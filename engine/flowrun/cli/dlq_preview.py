@@ -37,9 +37,10 @@ def preview(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, bod
         known_flow(project, store, flow)
         rows = chosen(store, flow, keys, cause, all_, verb="preview")
         _, registry, checked, plan = open_flow(flow, env)
-        live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
         vault = vault_of(project, store.database, now=system_clock)
-        with opened(project, project.environment(env), live, registry, now=system_clock, vault=vault) as connections:
+        with opened(
+            project, project.environment(env), checked.asked, registry, now=system_clock, vault=vault
+        ) as connections:
             found = look(checked, plan, store, rows, connections, bodies=len(rows) if bodies else 1)
     finally:
         store.close()

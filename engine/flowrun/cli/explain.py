@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import click
 
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import asked_store, is_there, open_flow, store_place
+from flowrun.cli.project import is_there, open_flow, store_place
 from flowrun.cli.records import given_xrefs, grouped, read_records
 from flowrun.connector import Registry
 from flowrun.diagnostics import near
@@ -108,7 +108,9 @@ def _from_store(
         raise ProjectError(
             f"environment '{environment.name}' has no store yet", help="explain a record of a file: --input FILE"
         )
-    with asked_store(project, environment) as store:
+    from flowrun.store.reading import read_store
+
+    with closing(read_store(store_place(project, environment))) as store:
         rows = store.records(flow=flow.name, key=key, seq=seq)
         if not rows:
             what = f"the key '{key}'" if seq is None else f"the number {seq}"
@@ -132,18 +134,18 @@ def _answers(
     """What the record looks up in the store, and with ``live`` in other systems."""
     if not any(lookup.kind in ("xref", "connection") for lookup in flow.lookups.values()):
         return Snapshot(closed=True)
+    from flowrun.store.reading import read_store
     from flowrun.testing.recording import applied
 
     environment = project.environment(env)
     with ExitStack() as stack:
-        store = stack.enter_context(asked_store(project, environment))
+        store = stack.enter_context(closing(read_store(store_place(project, environment))))
         connections: dict[str, Any] = {}
         if live:
             from flowrun.connections import opened
             from flowrun.values import system_clock
 
-            names = tuple(lookup.connection for lookup in flow.lookups.values() if lookup.connection)
-            connections = stack.enter_context(opened(project, environment, names, registry, now=system_clock))
+            connections = stack.enter_context(opened(project, environment, flow.asked, registry, now=system_clock))
         _, snapshot = applied(flow, plan, record, store, connections)
     for name in snapshot.held:
         if flow.lookups[name].kind == "connection" and not live:

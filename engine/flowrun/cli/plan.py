@@ -60,8 +60,7 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
     environment = project.environment(env)
-    live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
-    names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
+    names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *checked.asked)
     held = read_store(store_place(project, environment))
     try:
         with (

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flowrun.connector import Registry, discover
@@ -74,21 +73,6 @@ def project_vault(project: Project, environment: Environment) -> Iterator[Vault 
         yield vault_of(project, database, now=system_clock)
     finally:
         database.close()
-
-
-@contextmanager
-def asked_store(project: Project, environment: Environment) -> Iterator[Store]:
-    """The environment's store, to look things up in; where there is none yet, an empty one that vanishes, so that a
-    command which only asks leaves no file behind."""
-    from flowrun.store import open_store
-
-    place = store_place(project, environment)
-    with TemporaryDirectory(prefix="flowrun-") as nowhere:
-        store = open_store(place if is_there(place) else Path(nowhere) / "empty.db")
-        try:
-            yield store
-        finally:
-            store.close()
 
 
 def known_flow(project: Project, store: Store, name: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from flowrun.alerts import raise_alert, settled
 from flowrun.cli.alerts import tell, troubles
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.project import asked_store, open_flow, store_place
+from flowrun.cli.project import open_flow, store_place
 from flowrun.cli.records import grouped, read_records
 from flowrun.connector import Registry
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
@@ -24,6 +25,7 @@ from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
 from flowrun.store import Row, Store, open_store
 from flowrun.store.alert_rows import Incident
+from flowrun.store.reading import read_store
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -87,14 +89,13 @@ def command(
     environment = project.environment(env)
     if plan_file is not None:
         return _planned(plan_file, project, environment, registry, checked, plan, wait, quiet)
-    live = tuple(lookup.connection for lookup in checked.lookups.values() if lookup.connection)
-    names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *live)
+    names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *checked.asked)
     for line in not_executed(checked, bool(input_)):
         click.echo(f"note: {line}", err=True)
     records = read_records(input_) if input_ else None
     if dry_run:
         with (
-            asked_store(project, environment) as held,
+            closing(read_store(store_place(project, environment))) as held,
             opened(project, environment, names, registry, now=system_clock) as connections,
         ):
             return _dry(checked, plan, held, connections.get(checked.source.connection), records, limit, connections)
@@ -287,13 +288,12 @@ def _planned(
     from flowrun.connections import opened, vault_of
     from flowrun.planning import PlanRefused, apply_plan, read_plan
 
-    live = tuple(lookup.connection for lookup in flow.lookups.values() if lookup.connection)
     try:
         document = read_plan(file)
         store = open_store(store_place(project, environment))
         try:
             vault = vault_of(project, store.database, now=system_clock)
-            names = (flow.target.connection, *live)
+            names = (flow.target.connection, *flow.asked)
             hear = troubles(store, (flow,))
             with (
                 opened(

@@ -305,3 +305,8 @@ class Flow(Struct, frozen=True):
     tests: tuple[FlowTest, ...]
     hash: str
     env_names: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The connections that live look-ups ask while a record is mapped."""
+        return tuple(lookup.connection for lookup in self.lookups.values() if lookup.connection)

@@ -33,6 +33,11 @@ class Mapped(msgspec.Struct):  # one is made per record, and a dataclass takes f
     warnings: tuple[str, ...] = ()
     lookups: Snapshot | None = None
 
+    @property
+    def object(self) -> str:
+        """What the target's object is called: the values of the match fields, else the idempotency key."""
+        return ", ".join(map(str, self.match.values())) or self.idempotency_key or ""
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

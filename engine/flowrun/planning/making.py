@@ -218,7 +218,7 @@ class _Decider:
             if there.id:
                 return Entry(row, "unchanged", mapped, f"an earlier try arrived: {there.id}", receipt=there.id)
         elif self.flow.target.only_changes:
-            object_ = self._object(mapped)
+            object_ = mapped.object
             if (self._sent.get(object_) or self.held.was_sent(self.flow.name, [object_]).get(object_)) == print_:
                 return Entry(row, "unchanged", mapped, SENT_LAST, receipt=object_)
         return None
@@ -242,12 +242,9 @@ class _Decider:
 
     # -- against the target ----------------------------------------------------------------------------------------
 
-    def _object(self, mapped: Mapped) -> str:
-        return ", ".join(str(value) for value in mapped.match.values()) or (mapped.idempotency_key or "")
-
     def _against(self, row: Row, mapped: Mapped, there: Seen) -> Entry:
         action = self.flow.target.action
-        object_ = self._object(mapped)
+        object_ = mapped.object
         if there.several:
             why = f"several objects at the target match: {', '.join(there.several)}"
             if action == "create":
@@ -280,7 +277,7 @@ class _Decider:
                 entry.action = "create"
                 return
             entry.action, entry.error_class = "reject", "not_found"
-            entry.why = f"the target has no {target.object} {self._object(mapped)}"
+            entry.why = f"the target has no {target.object} {mapped.object}"
             entry.place = str(target.span)
             return
         body = {name: value for name, value in mapped.body.items() if name not in target.match}

@@ -30,8 +30,8 @@ def check_guard(flow: Flow, plan: Plan, store: Store, connections: Mapping[str, 
         outcomes = apply_all(flow, plan, store, rows, connections)
         mapped = [one for one in outcomes if isinstance(one, Mapped)]
         if flow.target.only_changes:
-            there = store.was_sent(flow.name, [_object(one) for one in mapped])
-            changes += sum(there.get(_object(one)) != fingerprint(one.body) for one in mapped)
+            there = store.was_sent(flow.name, [one.object for one in mapped])
+            changes += sum(there.get(one.object) != fingerprint(one.body) for one in mapped)
         else:
             changes += len(mapped)
     words = too_much(flow, changes, len(store.inbox.keys(flow.name)), delivered=store.delivered(flow.name))
@@ -56,7 +56,3 @@ def too_much(flow: Flow, changes: int, seen: int, *, delivered: bool) -> str:
         share = Decimal(100 * changes) / seen
         return f"{changes} of {seen} ({share:.0f}%) are more than max_share: {guard.max_share * 100:.0f}%"
     return ""
-
-
-def _object(mapped: Mapped) -> str:
-    return ", ".join(str(value) for value in mapped.match.values()) or (mapped.idempotency_key or "")

@@ -78,10 +78,6 @@ class Database:
             index_elements=list(keys), set_={name: insert.excluded[name] for name in values}
         )
 
-    def insert_new(self, table: Table, keys: Sequence[str]) -> Any:
-        """INSERT that leaves what exists alone."""
-        return _insert(self.engine.dialect.name)(table).on_conflict_do_nothing(index_elements=list(keys))
-
     def dialect_insert(self, table: Table) -> Any:
         return _insert(self.engine.dialect.name)(table)
 

@@ -151,7 +151,7 @@ class Writer:
                 send = self._known(row, mapped, print_, intent, entry)
             elif entry is not None or row.state in ("sent", "in_doubt"):
                 send = self._ask(row, mapped, print_, intent, entry)
-            elif self.flow.target.only_changes and held_there.get(self._object(mapped)) == print_:
+            elif self.flow.target.only_changes and held_there.get(mapped.object) == print_:
                 send = False
                 self._end(Outcome(Ending(row, "confirmed", reason="unchanged"), "unchanged"))
             else:
@@ -164,7 +164,7 @@ class Writer:
     def _held_there(self, batch: Sequence[tuple[Row, Mapped, str]]) -> dict[str, str]:
         if not self.flow.target.only_changes:
             return {}
-        return self.store.was_sent(self.flow.name, [self._object(mapped) for _, mapped, _ in batch])
+        return self.store.was_sent(self.flow.name, [mapped.object for _, mapped, _ in batch])
 
     def _known(self, row: Row, mapped: Mapped, print_: str, intent: str, entry: Mapping[str, Any]) -> bool:
         """The journal knows the key as done: never sent again, except as a later change of an upsert or update.
@@ -240,16 +240,13 @@ class Writer:
         by = {name: body.get(name) for name in names}
         return by if by and all(value not in (None, "") for value in by.values()) else {}
 
-    def _object(self, mapped: Mapped) -> str:
-        return ", ".join(str(value) for value in mapped.match.values()) or (mapped.idempotency_key or "")
-
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def _send(self, held: Held, ready: Sequence[Ready]) -> None:
         target = self.flow.target
         self._seam("mapped")
         intents = [
-            Intent(row, intent, mapped.body, print_, there, self._object(mapped) if target.only_changes else "")
+            Intent(row, intent, mapped.body, print_, there, mapped.object if target.only_changes else "")
             for row, mapped, intent, print_, there in ready
         ]
         lost = self._commit(held, intents)
@@ -303,7 +300,7 @@ class Writer:
     # -- outcomes --------------------------------------------------------------------------------------------------
 
     def _confirm(self, row: Row, mapped: Mapped, intent: str, receipt: Receipt, *, how: str, print_: str) -> None:
-        watched = self._object(mapped) if self.flow.target.only_changes else ""
+        watched = mapped.object if self.flow.target.only_changes else ""
         found = how == "found"
         ending = Ending(
             row, "confirmed", reason="found" if found else None, attempts=row.attempts + (how == "sent"),
