@@ -290,7 +290,7 @@ def test_memory_stays_flat_however_many_lines_are_bad(root: Path, workers: str) 
         said = done.stderr.splitlines()
         assert len(said) == lines + 2
         used.append(int(said[-1].split()[1]))
-    assert used[1] < used[0] + 4_000, used  # KiB
+    assert used[1] < used[0] + 8_000, used  # KiB; lines that were kept would take 20,000 and more
 
 
 # -- usage -------------------------------------------------------------------------------------------------------

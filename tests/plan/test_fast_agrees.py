@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from test_plan import plan_of
 
 from flowrun.contract import Field, Shape
+from flowrun.expressions.memo import Memo
 from flowrun.flow.model import Flow
 from flowrun.lookups import Snapshot
 from flowrun.plan import Mapped, Plan, compile_plan
-from flowrun.plan.memo import Memo
 
 CALLS = [
     "trim", "upper", "lower", "truncate 3", "pad 4", "alpha 4", "digits", "replace a bc", "word 1", "before a", "after a",

@@ -24,6 +24,7 @@ from flowrun.testing.flow_tests import describe
 CHUNK = 1 << 18  # bytes read at once: some hundred records, whose bodies are written in one call
 LONGEST = 1 << 24  # bytes of one line
 GARBAGE = 50_000  # objects; a block makes fewer, so collecting begins only where cycles are left behind
+NEWLINE = ord("\n")
 TOO_LONG = b"\0 too long"
 
 Say = Callable[[list[tuple[int, str]]], None]
@@ -42,14 +43,14 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
     """Map every line; bodies and problems leave after each block. Line numbers count from 1."""
     tally = Tally()
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    encode = msgspec.json.Encoder(decimal_format="number").encode
+    encode_into = msgspec.json.Encoder(decimal_format="number").encode_into
     thresholds = gc.get_threshold()
     gc.set_threshold(GARBAGE, *thresholds[1:])
     stack = ExitStack()
     apply = stack.enter_context(plan.applying(snapshot))
     try:
         for block in blocks:
-            bodies: list[bytes] = []
+            bodies = bytearray()
             problems: list[tuple[int, str]] = []
             for number, line in enumerate(block, tally.lines + 1):
                 try:
@@ -66,11 +67,13 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
                 outcome = apply(record)
                 if type(outcome) is Mapped:
                     try:
-                        bodies.append(encode(outcome.body))
+                        encode_into(outcome.body, bodies, -1)
                     except ValueError as error:
+                        del bodies[bodies.rfind(b"\n") + 1 :]  # what was written of it
                         problems.append((number, f"bad_data: cannot be written as JSON: {error}"))
                         tally.failed += 1
                         continue
+                    bodies.append(NEWLINE)
                     if outcome.warnings:
                         problems += [(number, f"warning: {words}") for words in outcome.warnings]
                 else:
@@ -78,8 +81,7 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
                     tally.failed += not isinstance(outcome, Skipped)
             tally.lines += len(block)
             if bodies:
-                bodies.append(b"")
-                out.write(b"\n".join(bodies))
+                out.write(bodies)
                 out.flush()  # whoever reads the other end of a pipe waits for no more than a block
             if problems:
                 say(problems)

@@ -46,14 +46,6 @@ def f_float(fuel: Fuel, value: Any, default: Any = Decimal("0.0")) -> Any:
 
 
 def f_sum(fuel: Fuel, value: Any, attribute: Any = None, start: Any = 0) -> Any:
-    if type(value) is list and type(attribute) is str and attribute.isidentifier() and type(start) is int:
-        try:
-            total = _sum_of(value, attribute, start)
-        except (KeyError, TypeError, IndexError, BadValue, OverBudget):
-            pass  # the way below says what is wrong, in which row
-        else:
-            fuel.spend(len(value))
-            return total
     items = listed(fuel, value, "sum")
     if attribute is not None:
         items = column(items, attribute, "sum")
@@ -61,17 +53,32 @@ def f_sum(fuel: Fuel, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     return sum(numbers, start if type(start) is int else number(start, "sum"))
 
 
-def _sum_of(rows: list[Any], name: str, total: Any) -> Any:
-    """The sum of a field that every row has."""
-    for row in rows:
-        found = row[name]
-        if type(found) is str:
-            whole, _, rest = found.partition(".")
-            if len(found) <= 40 and whole.isdigit() and rest.isdigit() and found.isascii():  # as in plain_decimal
-                total += Decimal(found)
-                continue
-        total += found if type(found) is Decimal else number(found, "sum")
-    return total
+def sum_of(name: str, start: int) -> Callable[[Fuel, Any], Any]:
+    """``f_sum`` of a field that every row has, as sums in flows are: written for the columns of amounts in texts."""
+
+    def summed(fuel: Fuel, rows: Any) -> Any:
+        if type(rows) is not list:
+            return f_sum(fuel, rows, name, start)
+        total: Any = start
+        try:
+            for row in rows:
+                found = row[name]
+                if type(found) is str:
+                    whole, _, rest = found.partition(".")
+                    if (
+                        whole.isdigit() and rest.isdigit() and len(found) <= 40 and found.isascii()
+                    ):  # as in plain_decimal
+                        total += Decimal(found)
+                        continue
+                total += found if type(found) is Decimal else number(found, "sum")
+        except (KeyError, TypeError, IndexError, BadValue, OverBudget):
+            return f_sum(fuel, rows, name, start)  # says what is wrong, in which row
+        fuel.left -= len(rows)
+        if fuel.left < 0:
+            fuel.out()
+        return total
+
+    return summed
 
 
 def _extreme(fuel: Fuel, value: Any, attribute: Any, what: str, pick: Callable[..., int]) -> Any:

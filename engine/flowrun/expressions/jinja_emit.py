@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import nodes
 
 from flowrun.diagnostics import near
-from flowrun.expressions import filters_lists, filters_text
+from flowrun.expressions import filters_lists, filters_numbers, filters_text
 from flowrun.expressions import jinja_filters as filters
 from flowrun.expressions import jinja_tests as tests
 from flowrun.expressions.jinja_operators import Operators
@@ -99,6 +99,12 @@ class Expressions(Operators):
                 return short
         if name == "tojson" and self.to_text is to_text:
             function = filters_text.f_tojson_quick
+        if name == "sum" and isinstance(arguments[0], nodes.Const) and arguments[1] == 0:
+            field = arguments[0].value
+            if isinstance(field, str) and field.isidentifier():
+                return Value(
+                    f"{self.code.bind(filters_numbers.sum_of(field, 0), 'sum_of')}(fuel, {subject.text})", "number"
+                )
         call = f"{self.fn(function)}({', '.join(['fuel', subject.text, *self._emitted(arguments)])})"
         if strict and name in ("first", "last", "min", "max"):
             value = self.local(call)

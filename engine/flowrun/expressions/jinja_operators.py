@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from jinja2 import nodes
@@ -14,6 +15,7 @@ from flowrun.expressions.jinja_values import (
     concat,
     without_else,
 )
+from flowrun.expressions.memo import Memo
 from flowrun.expressions.runtime import TEXT_MAX, too_long, within
 
 _SMALL = 10**6
@@ -230,7 +232,10 @@ class Operators(Reading):
         if a.kind == b.kind == "text" or (a.kind in NUMERIC and b.kind in NUMERIC):
             return f"({plain})"
         if b.kind in NUMERIC and b.known is not ...:
-            return f"({plain} if type({a.text}) is Decimal else {slow})"
+            spelled = self.code.bind(Memo(partial(numbers.equal, b.known)), "spelled")  # which texts spell the number
+            return (
+                f"({plain} if type({a.text}) is Decimal else {spelled}[{a.text}] if type({a.text}) is str else {slow})"
+            )
         if b.kind == "text":
             return f"({plain} if type({a.text}) is str else {slow})"
         return f"({plain} if type({a.text}) is type({b.text}) else {slow})"

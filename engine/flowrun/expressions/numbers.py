@@ -67,6 +67,9 @@ def number(value: Any, what: str = "arithmetic") -> int | Decimal:
     what: the operator or filter, for the message. Raises BadValue.
     """
     if type(value) is str:
+        whole, _, rest = value.partition(".")
+        if whole.isdigit() and rest.isdigit() and len(value) <= 40 and value.isascii():  # as in plain_decimal
+            return Decimal(value)
         found = plain_decimal(value)
         if found is not None:
             return found

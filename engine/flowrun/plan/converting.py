@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from flowrun.contract import Field
 from flowrun.expressions.converters import Convert, converter
+from flowrun.expressions.memo import Memo
 from flowrun.expressions.to_contract import canonical, fitter
 from flowrun.flow.model import ConverterCall, Expr, First, Value
 from flowrun.plan.called import is_blank, no_value
 from flowrun.plan.lines import Lines, said
-from flowrun.plan.memo import Memo
 
 _NEVER_BLANK = ("decimal", "integer", "boolean", "date", "datetime", "time", "list")
 _KEEPS_TEXT = ("upper", "lower", "pad", "alpha", "trim", "hash", "json", "text")
