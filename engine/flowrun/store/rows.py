@@ -63,6 +63,10 @@ class Row:
     lane_id: int = 0
 
 
+COLUMNS = tuple(name for name in Row.__slots__ if name not in ("intent", "lane_id"))
+"""What a row of ``records`` gives to a Row."""
+
+
 @dataclass(slots=True)
 class Held:
     """Lanes that one worker holds, and their records in order.
@@ -134,11 +138,20 @@ class Ending:
 
 def row_of(found: Any, lane_id: int = 0) -> Row:
     """found: a row of ``records``, as a mapping."""
-    values: dict[str, Any] = dict(found)
-    values["payload"] = decode_json(found["payload"])
-    values["body"] = decode_json(found["body"]) if found["body"] is not None else None
-    values["edited"] = bool(found["edited"])
-    return Row(**values, intent=None, lane_id=lane_id)
+    return row_from([found[name] for name in COLUMNS], lane_id)
+
+
+def row_from(found: Sequence[Any], lane_id: int) -> Row:
+    """found: the columns of ``COLUMNS``, in their order."""
+    (
+        seq, flow, key, version, lane, state, attempts, payload, body, reason, queue, error_class, error_field,
+        error_message, error_help, error_place, flag, edited, flow_hash, run, received_at, changed_at,
+    ) = found  # fmt: skip
+    return Row(
+        seq, flow, key, version, lane, state, attempts, decode_json(payload),
+        None if body is None else decode_json(body), None, reason, queue, error_class, error_field, error_message,
+        error_help, error_place, flag, bool(edited), flow_hash, run, received_at, changed_at, lane_id,
+    )  # fmt: skip
 
 
 def fingerprint(value: Any) -> str:
