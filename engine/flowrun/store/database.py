@@ -134,13 +134,7 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
-        )
+        return _postgres(url)
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -155,6 +149,24 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that turns into a writer fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # A plan made while the tables were small would go through all of them later.
+        connection.execute("SET plan_cache_mode = force_custom_plan")
+        connection.commit()
 
     return engine
 
