@@ -3,9 +3,10 @@
 The same text runs on both databases. A list goes in as one value, and a word in braces unfolds it:
 
 - ``{ids}``, ``{names}``: ``seq {ids}`` says that seq is in the list of whole numbers ``:ids``; ``{names}`` of texts
+- ``{of}`` … ``{end}``: in what a query gives, which is asked once, before
 - ``{rows}``: the table ``new`` of the rows in ``:rows``, with the columns that the statement declares and ``n``, the
   place of a row in the list
-- ``{open}``, ``{may_go}``: the state of a record that delivers; a record ``r`` that may be tried
+- ``{open}``, ``{ended}``, ``{may_go}``: the state of a record that delivers, or not; a record ``r`` that may be tried
 - ``{locked}``, ``{skip_locked}``: row locks, which SQLite, whose transactions are alone, lacks
 
 States stand in letters: SQLite uses a partial index only where a query repeats the index's condition.
@@ -56,6 +57,7 @@ def _words(body: str, words: dict[str, str]) -> str:
 _BOTH = {
     "record": ", ".join(f"r.{name}" for name in COLUMNS),
     "open": "state IN ('received', 'sent', 'in_doubt')",
+    "ended": "state IN ('confirmed', 'skipped', 'superseded', 'discarded', 'dead')",
     # A later record waits behind a dead letter of its key, unless versions decide.
     "may_go": """r.state IN ('received', 'sent', 'in_doubt') AND (r.version IS NOT NULL OR NOT EXISTS (
         SELECT 1 FROM records AS o WHERE o.flow = r.flow AND o.key = r.key AND o.seq < r.seq
@@ -65,6 +67,8 @@ _BOTH = {
 _ON_SQLITE = _BOTH | {
     "ids": "IN (SELECT value FROM json_each(:ids))",
     "names": "IN (SELECT value FROM json_each(:names))",
+    "of": "IN (",
+    "end": ")",
     "locked": "",
     "skip_locked": "",
 }
@@ -72,6 +76,8 @@ _ON_POSTGRES = _BOTH | {
     # An array of its own, whose length the planner sees; of a set made by a function it guesses the size.
     "ids": "= ANY (CAST(:ids AS bigint[]))",
     "names": "= ANY (ARRAY(SELECT json_array_elements_text(CAST(:names AS json))))",
+    "of": "= ANY (ARRAY(",
+    "end": "))",
     "locked": "FOR UPDATE",
     "skip_locked": "FOR UPDATE SKIP LOCKED",
 }
@@ -149,11 +155,11 @@ CLAIM_ONLY = CLAIM.but("due <= :now", "due <= :now AND lane {names}")
 FIRSTS = Statement(
     # The oldest record of each lane, found by the index of open records lane by lane.
     """
-    SELECT {record} FROM records AS r WHERE r.seq IN (
+    SELECT {record} FROM records AS r WHERE r.seq {of}
         SELECT (SELECT r.seq FROM records AS r WHERE r.flow = l.flow AND r.lane = l.lane AND {may_go}
                 ORDER BY r.seq LIMIT 1)
         FROM lanes AS l WHERE l.id {ids}
-    ) ORDER BY r.seq
+    {end} ORDER BY r.seq
     """
 )
 OF_LANE = Statement(
@@ -167,9 +173,12 @@ HELD = Statement(
 )
 RENEW = Statement("UPDATE lanes SET due = :ends WHERE id {ids}")
 CLOSE = Statement(
+    # By the first open record of each lane, or PostgreSQL may go through all that are open, of every lane.
     """
-    DELETE FROM lanes WHERE id {ids}
-    AND NOT EXISTS (SELECT 1 FROM records AS r WHERE r.flow = lanes.flow AND r.lane = lanes.lane AND r.{open})
+    DELETE FROM lanes WHERE id {ids} AND (
+        SELECT r.seq FROM records AS r WHERE r.flow = lanes.flow AND r.lane = lanes.lane AND r.{open}
+        ORDER BY r.seq LIMIT 1
+    ) IS NULL
     """
 )
 GIVE_BACK = Statement("UPDATE lanes SET due = :due, worker = NULL WHERE id {ids}")
@@ -180,10 +189,11 @@ POSTPONE = Statement(
 # -- intents and outcomes ----------------------------------------------------------------------------------------------
 
 SENT = Statement(
-    # Only what is still open: a newer version may have overtaken it since the claim.
+    # Only what is still open: a newer version may have overtaken it since the claim. (Told by what it is not, so that
+    # PostgreSQL takes the records by their numbers and not by the index of what is open.)
     """
     UPDATE records SET state = 'sent', attempts = attempts + 1, flow_hash = :flow_hash, changed_at = :now
-    WHERE seq {ids} AND {open} RETURNING seq
+    WHERE seq {ids} AND NOT {ended} RETURNING seq
     """
 )
 INTEND = Statement(
@@ -202,7 +212,7 @@ RECEIVE = Statement(
     """,
     flow="text", intent="text", target_id="text", created="int", how="text", response="bytes",
 )  # fmt: skip
-CONFIRM = Statement("UPDATE records SET state = 'confirmed', changed_at = :now WHERE seq {ids} AND {open}")
+CONFIRM = Statement("UPDATE records SET state = 'confirmed', changed_at = :now WHERE seq {ids} AND NOT {ended}")
 END = Statement(
     """
     UPDATE records SET state = new.state, reason = new.reason, attempts = new.attempts, queue = new.queue,
