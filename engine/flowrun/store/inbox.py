@@ -97,7 +97,7 @@ class Inbox:
 
     def _heads(self, tx: Connection, flow: str, keys: list[str]) -> dict[str, tuple[str | None, str]]:
         """(version, fingerprint) of the newest accepted record of each key, locked until the end of the transaction."""
-        found = st.HEADS.run(tx, flow=flow, names=keys)
+        found = st.HEADS.run(tx, flow=flow, names=keys).all()
         return {key: (version, print_) for key, version, print_ in found}
 
     def _old_versions(

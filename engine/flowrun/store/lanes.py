@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, case, func, or_, select
 
 from flowrun.store import schema as t
@@ -80,10 +80,10 @@ class Lanes:
         """
         if len(ids) <= min(DEEP, limit - 1):
             depth = limit // len(ids)
-            found = [one for lane in ids for one in st.OF_LANE.run(tx, flow=flow, lane=lane, depth=depth)]
+            found = [one for lane in ids for one in st.OF_LANE.run(tx, flow=flow, lane=lane, depth=depth).all()]
             found.sort(key=lambda one: int(one.seq))
         else:
-            found = list(st.FIRSTS.run(tx, ids=list(ids.values())))
+            found = list(st.FIRSTS.run(tx, ids=list(ids.values())).all())
         rows = [row_from(one, ids[one.lane]) for one in found]
         return with_journal(tx, rows) if any(row.state != "received" for row in rows) else rows
 
@@ -102,7 +102,7 @@ class Lanes:
 
     def still_held(self, tx: Connection, held: Held, ids: Iterable[int]) -> set[int]:
         """Those of ``ids`` whose fence is still ours; locked until the commit."""
-        return {id_ for id_, fence in st.HELD.run(tx, ids=sorted(ids)) if held.fences.get(id_) == fence}
+        return {id_ for id_, fence in st.HELD.run(tx, ids=sorted(ids)).all() if held.fences.get(id_) == fence}
 
     def release(self, held: Held, ids: Iterable[int] | None = None) -> None:
         """Give lanes back untouched (all of them without ``ids``)."""

@@ -97,7 +97,7 @@ class Outcomes:
         if not intents:
             return set()
         seqs = [one.row.seq for one in intents]
-        live = set(st.SENT.run(tx, ids=seqs, flow_hash=flow_hash, now=now).scalars())
+        live = set(st.SENT.run(tx, ids=seqs, flow_hash=flow_hash, now=now).scalars().all())
         going = [one for one in intents if one.row.seq in live]
         again = [{"b_flow": one.row.flow, "b_intent": one.key} for one in going if one.replaces]
         if again:

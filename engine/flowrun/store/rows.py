@@ -1,4 +1,7 @@
-"""What the store speaks in: records as rows, what happens to them, fingerprints, and how versions compare."""
+"""What the store speaks in: records as rows, what happens to them, fingerprints, and how versions compare.
+
+What is made once a record is a ``msgspec.Struct``: a frozen dataclass of this many fields takes twenty times as long.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,7 @@ class Incoming:
     payload: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A record of the inbox. attempts: sends so far. body, intent: of the journal when it was sent, else the body that
     the flow made of it last. place: ``file:line:column`` of the flow where it failed. lane_id: while it is held."""
 
@@ -63,7 +65,7 @@ class Row:
     lane_id: int = 0
 
 
-COLUMNS = tuple(name for name in Row.__slots__ if name not in ("intent", "lane_id"))
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("intent", "lane_id"))
 """What a row of ``records`` gives to a Row."""
 
 
@@ -93,8 +95,7 @@ class Failure:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """What is about to be sent. replaces: the journal knows this key already, from another send."""
 
     row: Row
@@ -105,8 +106,7 @@ class Intent:
     object: str = ""  # only_changes: what the target holds of it is not known until the answer
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """The state a record comes to.
 
     wait_secs: it stays in its lane and is due again after so long; None with an open state: at once.

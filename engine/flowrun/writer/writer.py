@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from flowrun.alerts import say_begun
 from flowrun.connector import Receipt, Target, Verdict
@@ -21,7 +22,7 @@ from flowrun.errors import (
     Unavailable,
 )
 from flowrun.flow.model import Flow
-from flowrun.logs import log, redact
+from flowrun.logs import log, redact, tells
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint
 from flowrun.store.lanes import boot_time
@@ -310,7 +311,8 @@ class Writer:
             print_=print_ if how == "sent" else "",
             event="asked" if found else "", detail={"found": receipt.id} if found else None, flow_hash=self.flow.hash,
         )  # fmt: skip
-        log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
+        if tells("info"):
+            log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
         self._end(Outcome(ending, "confirmed", receipt.id))
 
     def _saves(self, row: Row, mapped: Mapped, receipt: Receipt) -> list[tuple[str, str, str]]:
