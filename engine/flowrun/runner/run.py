@@ -175,7 +175,7 @@ class Drain:
     def _step(self, until: float) -> bool:
         """One claim, or one wait. False when nothing is due in time."""
         circuit = self.store.circuits.of(self.flow.target.connection)
-        if (circuit is None or circuit.state == "failing") and self._claimed(probing=False):
+        if (circuit is None or circuit.state == "failing") and self._claimed(failing=circuit is not None):
             return True
         wait, probing = self._turn(circuit)
         if wait is None:
@@ -185,10 +185,10 @@ class Drain:
                 return False
             self._sleep(wait + 0.001)
         elif probing:
-            self._claimed(probing=True)
+            self._claimed(failing=True, probing=True)
         return True
 
-    def _claimed(self, *, probing: bool) -> bool:
+    def _claimed(self, *, failing: bool, probing: bool = False) -> bool:
         """Whether there was something to claim; it is written then."""
         self.writer.counts.held = ""
         most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
@@ -196,17 +196,17 @@ class Drain:
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
         if held.rows:
             self._held = held
-            self._write(held)
+            self._write(held, failing)
             self._held = None
         return bool(held.rows)
 
-    def _write(self, held: Held) -> None:
+    def _write(self, held: Held, failing: bool) -> None:
         try:
             outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
         except BaseException:
             self.store.lanes.release(held)
             raise
-        self.writer.write(held, outcomes)
+        self.writer.write(held, outcomes, failing=failing)
 
     def _turn(self, circuit: Circuit | None) -> tuple[float | None, bool]:
         """(seconds to wait, None when nothing waits; whether a probe may be sent), when there was nothing to claim, or

@@ -74,16 +74,18 @@ class Writer:
         self._settled: set[int] = set()  # lanes to give back at the next commit
         self._failing = False
 
-    def write(self, held: Held, outcomes: Sequence[Mapped | Skipped | Rejected]) -> None:
+    def write(
+        self, held: Held, outcomes: Sequence[Mapped | Skipped | Rejected], *, failing: bool | None = None
+    ) -> None:
         """Bring each record of ``held`` to its next state; ``outcomes`` in the same order. All lanes are given back.
 
+        failing: whether the connection did not answer lately; None: look.
         Records of one lane go one after the other: the next only when the one before is done.
         """
         self._left = {}
         for row in held.rows:
             self._left[row.lane_id] = self._left.get(row.lane_id, 0) + 1
-        circuit = self.store.circuits.of(self.flow.target.connection)
-        self._failing = circuit is not None
+        self._failing = self.store.circuits.of(self.flow.target.connection) is not None if failing is None else failing
         turns: list[list[tuple[Row, Mapped | Skipped | Rejected]]] = []
         turn_of: dict[int, int] = {}
         for row, outcome in zip(held.rows, outcomes, strict=True):
