@@ -234,3 +234,13 @@ UNSENT_OF = Statement(
 KNOWN = Statement(
     "SELECT intent, seq, state, fingerprint, target_id FROM journal WHERE flow = :flow AND intent {names}"
 )
+
+# -- what is asked once a claim ----------------------------------------------------------------------------------------
+
+CIRCUIT = Statement("SELECT state, failures, reason, since, until FROM circuits WHERE connection = :connection")
+TROUBLES = Statement(
+    """
+    SELECT id FROM alerts WHERE state = 'open' AND connection = :connection AND flow = :flow AND kind {names}
+    AND settled_at IS NULL {skip_locked}
+    """
+)
