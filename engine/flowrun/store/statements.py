@@ -30,8 +30,8 @@ class Statement:
 
     def __init__(self, body: str, /, **columns: str) -> None:
         """columns: of ``{rows}`` in their order, each int, float, text or bytes (JSON in UTF-8)."""
-        self._body, self._columns = body, columns
-        self._on: dict[str, TextClause] = {
+        self._body, self.columns = body, columns
+        self.on: dict[str, TextClause] = {
             "sqlite": text(_words(body, _ON_SQLITE | {"rows": _rows_on_sqlite(columns)})),
             "postgresql": text(_words(body, _ON_POSTGRES | {"rows": _rows_on_postgres(columns)})),
         }
@@ -39,7 +39,7 @@ class Statement:
     def but(self, words: str, instead: str) -> Statement:
         """The same with other words."""
         assert words in self._body
-        return Statement(self._body.replace(words, instead), **self._columns)
+        return Statement(self._body.replace(words, instead), **self.columns)
 
     def run(self, tx: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
         dialect = tx.dialect.name
@@ -47,7 +47,7 @@ class Statement:
             if isinstance(value, list):
                 listed = encode_json(value).decode()
                 values[name] = f"{{{listed[1:-1]}}}" if name == "ids" and dialect == "postgresql" else listed
-        return tx.execute(self._on[dialect], values)
+        return tx.execute(self.on[dialect], values)
 
 
 def _words(body: str, words: dict[str, str]) -> str:
