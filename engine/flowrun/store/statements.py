@@ -46,8 +46,18 @@ class Statement:
         for name, value in values.items():
             if isinstance(value, list):
                 listed = encode_json(value).decode()
+                if "\\u0000" in listed:
+                    listed = encode_json(_printable(value)).decode()
                 values[name] = f"{{{listed[1:-1]}}}" if name == "ids" and dialect == "postgresql" else listed
         return tx.execute(self.on[dialect], values)
+
+
+def _printable(values: list[Any]) -> list[Any]:
+    """Without the character U+0000, which PostgreSQL refuses and at which SQLite ends a text. (In the JSON of payloads
+    and bodies it is escaped, and stays.)"""
+    if values and isinstance(values[0], list):
+        return [_printable(row) for row in values]
+    return [one.replace("\0", "\ufffd") if isinstance(one, str) else one for one in values]
 
 
 def _words(body: str, words: dict[str, str]) -> str:
