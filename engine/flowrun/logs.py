@@ -13,6 +13,7 @@ from flowrun.values import Secret
 
 _SECRET_NAMES = ("password", "secret", "token", "authorization", "api_key", "apikey", "cookie")
 _known: set[str] = set()
+_level = logging.NOTSET
 
 
 def hide(secret: Secret) -> Secret:
@@ -70,8 +71,15 @@ def configure(form: str = "auto", level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    global _level
+    _level = getattr(logging, level.upper())
     for noisy in ("httpx", "httpcore"):  # their lines carry whole addresses, with what stands in queries
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def tells(level: str) -> bool:
+    """Whether lines of this level are written; where one would be made for each record, it is asked before."""
+    return _level <= getattr(logging, level.upper())  # type: ignore[no-any-return]
 
 
 def log() -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flowrun.connector import Item, Verdict
+from flowrun.connector import Item, Receipt, Verdict
 from flowrun.errors import Refused
 from flowrun.store import Ending, Failure, Incoming, open_store
 from flowrun.store.lanes import LEASE_SECS
-from tests.runner.test_edges import STOCK, Bench
+from tests.runner.test_edges import CREATE, STOCK, Bench
 
 MANY = 500
 
@@ -26,6 +26,33 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "flows" / "bulk.yaml").write_text(words)
     yield made
     made.store.close()
+
+
+def test_the_character_that_no_database_holds_costs_its_record(tmp_path: Path, store_place: Path | str) -> None:
+    """U+0000 in what names a record, and in what a target says."""
+    bench = Bench(tmp_path)
+    bench.store.close()
+    bench.store = open_store(store_place)
+    words = CREATE.replace("key: it.id }", "key: it.id, version: it.v }").replace("x-{{ it.id }}", "x-{{ it.name }}")
+    (tmp_path / "flows" / "orders.yaml").write_text(words)
+    bench.target.script = lambda body: Refused("no\0w") if body["amount"] == 5 else Receipt("T\0", True, {"id": "T"})
+    good = {"v": 1, "name": "a"}
+    try:
+        bench.run(
+            {"id": "1\0", "amount": 1, **good}, {"id": "2", "amount": 2, "v": "1\0", "name": "b"},
+            {"id": "3", "amount": 3, "v": 1, "name": "c\0"}, {"id": "4", "amount": 4, **good},
+            {"id": "5", "amount": 5, "v": 1, "name": "e", "note": "n\0"},
+        )  # fmt: skip
+        rows = {row.payload["amount"]: row for row in bench.store.records(flow="orders")}
+        assert {amount: row.state for amount, row in rows.items()} == dict.fromkeys((1, 2, 3, 5), "dead") | {
+            4: "confirmed"
+        }
+        assert {rows[n].error_message for n in (1, 2, 3)} == {"a key cannot hold the character U+0000"}
+        assert rows[5].error_message == "no\ufffdw" and rows[5].payload["note"] == "n\0"
+        receipt = bench.store.receipt(rows[4].seq)
+        assert receipt is not None and receipt["target_id"] == "T\ufffd"
+    finally:
+        bench.store.close()
 
 
 def things(count: int) -> list[dict[str, Any]]:

@@ -355,7 +355,7 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
 
 
 def _row(flow: Flow, key: str, record: Any, seq: int) -> Row:
-    empty = dict.fromkeys(Row.__slots__)
+    empty = dict.fromkeys(Row.__struct_fields__)
     return Row(
         **{
             **empty,

@@ -70,7 +70,7 @@ class Intake:
         """A record without an identity keeps a key of its own (``?…``), so that nothing is dropped; why it has none
         is said when it is mapped."""
         identity = self.plan.identify(record)
-        if isinstance(identity, Identity) and fits(identity.key) and fits(identity.lane):
+        if isinstance(identity, Identity) and all(map(fits, (identity.key, identity.lane, identity.version))):
             return Incoming(identity.key or "", identity.version, identity.lane or "", record)
         stray = f"?{fingerprint(record)[:12]}"
         return Incoming(stray, None, stray, record)

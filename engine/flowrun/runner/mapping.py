@@ -82,11 +82,15 @@ def _outcome(plan: Plan, row: Row, snapshot: Snapshot) -> Outcome:
         identity = plan.identify(row.payload)
         if isinstance(identity, Rejected):
             return identity
-        if len(identity.key or "") > LONGEST_KEY or len(identity.lane or "") > LONGEST_KEY:
+        names = [name for name in (identity.key, identity.lane, identity.version) if name is not None]
+        if any(len(name) > LONGEST_KEY for name in names):
             return Rejected("bad_data", "source.key", f"a key is at most {LONGEST_KEY} characters")
-        if "\0" in (identity.key or "") or "\0" in (identity.lane or ""):
+        if any("\0" in name for name in names):
             return Rejected("bad_data", "source.key", "a key cannot hold the character U+0000")
-    return plan.apply(row.payload, snapshot)
+    outcome = plan.apply(row.payload, snapshot)
+    if isinstance(outcome, Mapped) and "\0" in (outcome.idempotency_key or ""):
+        return Rejected("bad_data", "target.idempotency", "a key cannot hold the character U+0000")
+    return outcome
 
 
 def resolve(flow: Flow, store: Store, name: str, keys: set[Key], connections: Mapping[str, Any]) -> dict[Key, Any]:

@@ -20,6 +20,7 @@ from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
 from flowrun.store import Held, Row, Store
+from flowrun.store.circuits import Circuit
 from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
 
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
@@ -173,40 +174,48 @@ class Drain:
 
     def _step(self, until: float) -> bool:
         """One claim, or one wait. False when nothing is due in time."""
-        wait, probing = self._turn()
+        circuit = self.store.circuits.of(self.flow.target.connection)
+        if (circuit is None or circuit.state == "failing") and self._claimed(failing=circuit is not None):
+            return True
+        wait, probing = self._turn(circuit)
         if wait is None:
             return False
         if wait > 0:
             if self.store.time() + wait > until:
                 return False
             self._sleep(wait + 0.001)
-            return True
+        elif probing:
+            self._claimed(failing=True, probing=True)
+        return True
+
+    def _claimed(self, *, failing: bool, probing: bool = False) -> bool:
+        """Whether there was something to claim; it is written then."""
         self.writer.counts.held = ""
         most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
         self._width = 1 if probing else min(most, self._width * 4)  # after an outage it grows again, step by step
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
         if held.rows:
             self._held = held
-            self._write(held)
+            self._write(held, failing)
             self._held = None
-        return True
+        return bool(held.rows)
 
-    def _write(self, held: Held) -> None:
+    def _write(self, held: Held, failing: bool) -> None:
         try:
             outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
         except BaseException:
             self.store.lanes.release(held)
             raise
-        self.writer.write(held, outcomes)
+        self.writer.write(held, outcomes, failing=failing)
 
-    def _turn(self) -> tuple[float | None, bool]:
-        """(seconds to wait, None when nothing waits; whether only a probe may be sent)."""
+    def _turn(self, circuit: Circuit | None) -> tuple[float | None, bool]:
+        """(seconds to wait, None when nothing waits; whether a probe may be sent), when there was nothing to claim, or
+        nothing may be claimed."""
         due, held = self.store.lanes.free_in(self.flow.name)
         if held:  # another worker may give them back at any moment
             due = LOOK_SECS if due is None else min(due, LOOK_SECS)
         if due is None:
             return None, False
-        circuit = self.store.circuits.of(self.flow.target.connection)
         if circuit is None or circuit.state == "failing":
             return max(0.0, due), False
         if due > 0:

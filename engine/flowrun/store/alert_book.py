@@ -23,6 +23,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 from flowrun.errors import ERROR_CLASSES
 from flowrun.logs import redact
 from flowrun.store import schema as t
+from flowrun.store import statements as st
 from flowrun.store.alert_rows import (
     Alert,
     Example,
@@ -122,10 +123,7 @@ class AlertBook:
         Records' own classes need no call: they are over when no open record of the flow carries them.
         """
         a = t.alerts.c
-        query = select(a.id).where(
-            a.state == "open", a.connection == connection, a.flow == flow, a.kind.in_(kinds), a.settled_at.is_(None)
-        )
-        ids = tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
+        ids = st.TROUBLES.run(tx, connection=connection, flow=flow, names=list(kinds)).scalars().all()
         if ids:
             tx.execute(update(t.alerts).where(a.id.in_(ids)).values(settled_at=self.database.time(tx)))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select, update
 
 from flowrun.store import schema as t
+from flowrun.store import statements as st
 from flowrun.store.database import Database
 
 OPENS_AFTER = 5  # failures in a row
@@ -48,12 +49,12 @@ class Circuits:
             return [found for name in names if (found := self._of(tx, name)) is not None]
 
     def _of(self, tx: Connection, connection: str) -> Circuit | None:
-        c = t.circuits.c
-        found = tx.execute(select(t.circuits).where(c.connection == connection)).mappings().first()
+        found = st.CIRCUIT.run(tx, connection=connection).first()
         if found is None:
             return None
-        wait = 0.0 if found["until"] is None else max(0.0, found["until"] - self._db.time(tx))
-        return Circuit(connection, found["state"], found["failures"], found["reason"], found["since"], wait)
+        state, failures, reason, since, until = found
+        wait = 0.0 if until is None else max(0.0, until - self._db.time(tx))
+        return Circuit(connection, state, failures, reason, since, wait)
 
     def failed(self, connection: str, reason: str, *, chance: float) -> Circuit:
         """One more failure in a row. chance: 0 to 1, so that processes do not probe at one moment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,10 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, fun
 from flowrun.errors import StoreError, StoreGone
 from flowrun.values import Clock, system_clock
 
-HEAD = "0004"
+HEAD = "0008"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
+RESTED_SECS = 1.0  # without use, after which a connection is tried before it is used
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
 
 
@@ -134,13 +136,7 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
-        )
+        return _postgres(url)
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -155,6 +151,39 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that turns into a writer fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # A plan made while the tables were small would go through all of them later; and what is asked for is nearly
+        # always in memory, so by index.
+        connection.execute("SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1")
+        connection.commit()
+
+    @event.listens_for(engine, "checkin")
+    def rest(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = time.time()
+
+    @event.listens_for(engine, "checkout")
+    def wake(connection: Any, record: Any, _proxy: Any) -> None:
+        # A server may be restarted while nobody asks it. Within a busy second it is noticed by what is asked.
+        if time.time() - record.info.get("rests_since", 0.0) < RESTED_SECS:
+            return
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except connection.OperationalError as error:
+            raise exc.DisconnectionError from error  # the pool connects again
 
     return engine
 

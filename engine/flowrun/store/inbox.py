@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from flowrun.store import schema as t
+from flowrun.store import statements as st
 from flowrun.store.database import Database
 from flowrun.store.rows import Incoming, fingerprint, newer
 from flowrun.values import encode_json
 
-_CHUNK = 500  # keys of one IN list
+_CHUNK = 500  # records of one statement
 
 
 class Inbox:
@@ -52,7 +53,7 @@ class Inbox:
             self._open_lanes(tx, flow, {one.lane for one in incoming}, now)
         heads = self._heads(tx, flow, sorted({one.key for one in incoming}))
         before = dict(heads)
-        new: list[dict[str, Any]] = []
+        new: list[list[Any]] = []  # rows of the statement; state and reason stand last
         waits: dict[str, int] = {}  # key → its newest record of this batch
         overtaken: dict[str, str] = {}  # key → the version that came
         old = self._old_versions(tx, flow, incoming, heads)
@@ -72,49 +73,32 @@ class Inbox:
                 else:
                     overtaken[one.key] = one.version
                     if one.key in waits:
-                        new[waits[one.key]].update(state="superseded", reason=f"version {one.version} came")
+                        new[waits[one.key]][-2:] = "superseded", f"version {one.version} came"
                     old.add((one.key, head[0]))
             if state == "received":
                 heads[one.key] = (one.version, print_)
                 waits[one.key] = len(new)
-            new.append(
-                {
-                    "flow": flow, "key": one.key, "version": one.version, "lane": one.lane, "state": state,
-                    "attempts": 0, "payload": encode_json(one.payload), "reason": reason, "edited": 0, "run": run,
-                    "received_at": now, "changed_at": now,
-                }
-            )  # fmt: skip
+            new.append([one.key, one.version, one.lane, encode_json(one.payload).decode(), state, reason])
         if not new:
             return 0
         if overtaken:
             self._supersede(tx, flow, {key: v for key, v in overtaken.items() if key in before}, now)
         if not self._db.shared:
-            self._open_lanes(tx, flow, {one["lane"] for one in new if one["state"] == "received"}, now)
-        tx.execute(insert(t.records), new)
-        moved = [
-            {"flow": flow, "key": key, "version": head[0], "fingerprint": head[1], "at": now}
-            for key, head in sorted(heads.items())
-            if head != before.get(key)
-        ]
+            self._open_lanes(tx, flow, {lane for _, _, lane, _, state, _ in new if state == "received"}, now)
+        st.ADD.run(tx, flow=flow, rows=new, run=run, now=now)
+        moved = [[key, *head] for key, head in sorted(heads.items()) if head != before.get(key)]
         if moved:
-            tx.execute(self._db.upsert(t.heads, ("flow", "key"), ("version", "fingerprint", "at")), moved)
+            st.MOVE_HEADS.run(tx, flow=flow, rows=moved, now=now)
         return len(new)
 
     def _open_lanes(self, tx: Connection, flow: str, lanes: set[str], now: float) -> None:
-        if not lanes:
-            return
-        opening = self._db.dialect_insert(t.lanes)
-        opening = opening.on_conflict_do_update(
-            index_elements=["flow", "lane"],
-            set_={"due": func.coalesce(t.lanes.c.due, opening.excluded.due)},  # a parked lane is looked at again
-        )
-        tx.execute(opening, [{"flow": flow, "lane": lane, "due": now, "fence": 0} for lane in sorted(lanes)])
+        if lanes:
+            st.OPEN_LANES.run(tx, flow=flow, rows=[[lane] for lane in sorted(lanes)], now=now)
 
-    def _heads(self, tx: Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[str | None, str]]:
+    def _heads(self, tx: Connection, flow: str, keys: list[str]) -> dict[str, tuple[str | None, str]]:
         """(version, fingerprint) of the newest accepted record of each key, locked until the end of the transaction."""
-        h = t.heads.c
-        query = select(h.key, h.version, h.fingerprint).where(h.flow == flow, h.key.in_(keys)).order_by(h.key)
-        return {key: (version, print_) for key, version, print_ in tx.execute(query.with_for_update())}
+        found = st.HEADS.run(tx, flow=flow, names=keys).all()
+        return {key: (version, print_) for key, version, print_ in found}
 
     def _old_versions(
         self, tx: Connection, flow: str, incoming: Sequence[Incoming], heads: dict[str, tuple[str | None, str]]

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, exists, func, or_, select, update
-from sqlalchemy.sql import ColumnElement
+from msgspec.structs import replace
+from sqlalchemy import Connection, case, func, or_, select
 
 from flowrun.store import schema as t
+from flowrun.store import statements as st
 from flowrun.store.database import Database
-from flowrun.store.rows import Held, Row, row_of
+from flowrun.store.rows import Held, Row, row_from
 from flowrun.values import decode_json
 
 LEASE_SECS = 90.0  # what remains after the safe share is longer than any one call with its time limit
@@ -55,74 +55,44 @@ class Lanes:
         """
         begun = boot_time()
         lease_secs = self.lease_secs if lease_secs is None else lease_secs
-        lane, r = t.lanes.c, t.records.c
         with self._db.transaction() as tx:
             now = self._db.time(tx)
-            due = (
-                select(lane.id, lane.lane, lane.fence)
-                .where(lane.flow == flow, lane.due <= now, *([lane.lane.in_(only)] if only is not None else []))
-                .order_by(lane.due, lane.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            taken = tx.execute(due).all()
+            asked = {"flow": flow, "now": now, "limit": limit, "ends": now + lease_secs, "worker": worker}
+            if only is None:
+                taken = st.CLAIM.run(tx, **asked).all()
+            else:
+                taken = st.CLAIM_ONLY.run(tx, **asked, names=list(only)).all()
             if not taken:
                 return Held(worker, {}, [], begun)
-            ids = [one.id for one in taken]
-            for part in _parts(ids):
-                tx.execute(
-                    update(t.lanes)
-                    .where(lane.id.in_(part))
-                    .values(due=now + lease_secs, fence=lane.fence + 1, worker=worker)
-                )
-            names = {one.lane: one.id for one in taken}
-            fences = {one.id: one.fence + 1 for one in taken}
-            rows: list[Row] = []
-            if len(taken) <= min(DEEP, limit - 1):
-                depth = max(1, limit // len(taken))
-                for name in names:
-                    rows += self._rows(tx, _open_of(flow, name).order_by(r.seq).limit(depth), names)
-            else:
-                for part in _parts(list(names)):
-                    first = select(t.records).where(r.seq.in_(self._heads(tx, flow, part))).order_by(r.seq)
-                    rows += self._rows(tx, first, names)
-            rows = self._with_intents(tx, sorted(rows, key=lambda row: row.seq))
+            fences = {id_: fence for id_, _, fence in taken}
+            rows = self._oldest(tx, flow, {lane: id_ for id_, lane, _ in taken}, limit)
             empty = set(fences) - {row.lane_id for row in rows}
             if empty:
-                self._let_go(tx, sorted(empty), park=True)
+                self._let_go(tx, sorted(empty), due=None)
                 for gone in empty:
                     del fences[gone]
         return Held(worker, fences, rows, begun + lease_secs * SAFE_SHARE, begun + lease_secs * LAST_SHARE)
 
-    def _heads(self, tx: Connection, flow: str, names: Sequence[str]) -> list[int]:
-        """The oldest record of each lane that may be tried."""
-        lane, r = t.lanes.c, t.records.c
-        oldest = (
-            select(r.seq)
-            .where(r.flow == lane.flow, r.lane == lane.lane, t.is_open(r.state), ~_behind_dead())
-            .order_by(r.seq)
-            .limit(1)
-            .correlate(t.lanes)
-            .scalar_subquery()
-        )
-        found = tx.execute(select(oldest).where(lane.flow == flow, lane.lane.in_(names))).scalars()
-        return [seq for seq in found if seq is not None]
+    def _oldest(self, tx: Connection, flow: str, ids: Mapping[str, int], limit: int) -> list[Row]:
+        """The records of the lanes (name → id) that may be tried, in order: the first of each; of few lanes several.
 
-    def _rows(self, tx: Connection, query: Any, names: Mapping[str, int]) -> list[Row]:
-        return [row_of(found, names[found["lane"]]) for found in tx.execute(query).mappings()]
-
-    def _with_intents(self, tx: Connection, rows: Sequence[Row]) -> list[Row]:
-        """Records that were sent before come with what was sent, under which key."""
-        return with_journal(tx, rows) if any(row.state != "received" for row in rows) else list(rows)
+        Records that were sent before come with what was sent, under which key.
+        """
+        if len(ids) <= min(DEEP, limit - 1):
+            depth = limit // len(ids)
+            found = [one for lane in ids for one in st.OF_LANE.run(tx, flow=flow, lane=lane, depth=depth).all()]
+            found.sort(key=lambda one: int(one.seq))
+        else:
+            found = list(st.FIRSTS.run(tx, ids=list(ids.values())).all())
+        rows = [row_from(one, ids[one.lane]) for one in found]
+        return with_journal(tx, rows) if any(row.state != "received" for row in rows) else rows
 
     def renew(self, held: Held) -> set[int]:
         """A new lease for what is held. Returns the lanes that were lost meanwhile, and forgets them."""
         begun = boot_time()
         with self._db.transaction() as tx:
             ours = self.still_held(tx, held, held.fences)
-            now = self._db.time(tx)
-            for part in _parts(sorted(ours)):
-                tx.execute(update(t.lanes).where(t.lanes.c.id.in_(part)).values(due=now + self.lease_secs))
+            st.RENEW.run(tx, ids=sorted(ours), ends=self._db.time(tx) + self.lease_secs)
         lost = set(held.fences) - ours
         for gone in lost:
             del held.fences[gone]
@@ -131,13 +101,8 @@ class Lanes:
         return lost
 
     def still_held(self, tx: Connection, held: Held, ids: Iterable[int]) -> set[int]:
-        """Those of ``ids`` whose fence is still ours; locked, so that nobody claims them before the commit."""
-        lane = t.lanes.c
-        ours: set[int] = set()
-        for part in _parts(sorted(ids)):
-            query = select(lane.id, lane.fence).where(lane.id.in_(part)).order_by(lane.id).with_for_update()
-            ours.update(found.id for found in tx.execute(query) if held.fences.get(found.id) == found.fence)
-        return ours
+        """Those of ``ids`` whose fence is still ours; locked until the commit."""
+        return {id_ for id_, fence in st.HELD.run(tx, ids=sorted(ids)).all() if held.fences.get(id_) == fence}
 
     def release(self, held: Held, ids: Iterable[int] | None = None) -> None:
         """Give lanes back untouched (all of them without ``ids``)."""
@@ -145,30 +110,25 @@ class Lanes:
         if not mine:
             return
         with self._db.transaction() as tx:
-            self.settle(tx, held, mine, {})
+            self.settle(tx, held, mine, self.still_held(tx, held, mine), {}, self._db.time(tx))
 
-    def settle(self, tx: Connection, held: Held, ids: Iterable[int], waits: Mapping[int, float]) -> None:
+    def settle(
+        self, tx: Connection, held: Held, ids: Iterable[int], ours: set[int], waits: Mapping[int, float], now: float
+    ) -> None:
         """Give lanes back after their outcome: closed when nothing is open in them, else due now, or after
-        ``waits`` seconds."""
-        ours = self.still_held(tx, held, ids)
-        now = self._db.time(tx)
-        self._let_go(tx, sorted(ours - set(waits)), due=now)
-        later = [{"b_id": id_, "b_due": now + secs} for id_, secs in sorted(waits.items()) if id_ in ours]
+        ``waits`` seconds. ours: those that are still held, and locked by that question."""
+        back = set(ids)
+        self._let_go(tx, sorted((back & ours) - set(waits)), due=now)
+        later = [[id_, secs] for id_, secs in sorted(waits.items()) if id_ in ours]
         if later:
-            tx.execute(
-                update(t.lanes).where(t.lanes.c.id == bindparam("b_id")).values(due=bindparam("b_due"), worker=None),
-                later,
-            )
-        for id_ in ids:
+            st.POSTPONE.run(tx, rows=later, now=now)
+        for id_ in back:
             held.fences.pop(id_, None)
 
-    def _let_go(self, tx: Connection, ids: Sequence[int], *, due: float | None = None, park: bool = False) -> None:
-        lane, r = t.lanes.c, t.records.c
-        still_open = exists().where(r.flow == lane.flow, r.lane == lane.lane, t.is_open(r.state)).correlate(t.lanes)
-        for part in _parts(ids):
-            gone = tx.execute(delete(t.lanes).where(lane.id.in_(part), ~still_open)).rowcount
-            if gone < len(part):
-                tx.execute(update(t.lanes).where(lane.id.in_(part)).values(due=None if park else due, worker=None))
+    def _let_go(self, tx: Connection, ids: list[int], *, due: float | None) -> None:
+        """due None: parked, since what is open in them waits behind dead letters."""
+        if ids and st.CLOSE.run(tx, ids=ids).rowcount < len(ids):
+            st.GIVE_BACK.run(tx, ids=ids, due=due)
 
     def wake(self, tx: Connection, lanes: Iterable[tuple[str, str]]) -> None:
         """(flow, lane) whose records may be tried now: a dead letter was replayed, discarded or superseded."""
@@ -221,22 +181,6 @@ def with_journal(tx: Connection, rows: Sequence[Row]) -> list[Row]:
         replace(row, intent=found[row.seq][0], body=decode_json(found[row.seq][1])) if row.seq in found else row
         for row in rows
     ]
-
-
-def _open_of(flow: str, lane: str) -> Any:
-    r = t.records.c
-    return select(t.records).where(r.flow == flow, r.lane == lane, t.is_open(r.state), ~_behind_dead())
-
-
-def _behind_dead() -> ColumnElement[bool]:
-    """An older record of the key is a dead letter, and versions do not decide."""
-    r, o = t.records.c, t.records.alias("older").c
-    dead = (
-        exists()
-        .where(o.flow == r.flow, o.key == r.key, t.is_unsent(o.state, "dead"), o.seq < r.seq)
-        .correlate(t.records)
-    )
-    return and_(r.version.is_(None), dead)
 
 
 def _parts(ids: Sequence[Any]) -> Iterable[list[Any]]:

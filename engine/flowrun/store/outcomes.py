@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from flowrun.store import schema as t
+from flowrun.store import statements as st
 from flowrun.store.alert_book import AlertBook
 from flowrun.store.alert_rows import Incident
 from flowrun.store.database import Database
@@ -19,8 +20,6 @@ from flowrun.store.lanes import Lanes
 from flowrun.store.rows import AS_RAN, Ending, Held, Intent
 from flowrun.store.xrefs import Moved, Xrefs
 from flowrun.values import encode_json
-
-_CHUNK = 500
 
 
 class Advanced(NamedTuple):
@@ -41,15 +40,11 @@ class Outcomes:
 
     def known(self, flow: str, intents: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Journal entries by intent: seq, state, fingerprint, target_id."""
-        j = t.journal.c
-        found: dict[str, Mapping[str, Any]] = {}
+        if not intents:
+            return {}
         with self._db.transaction() as tx:
-            for start in range(0, len(intents), _CHUNK):
-                query = select(j.intent, j.seq, j.state, j.fingerprint, j.target_id).where(
-                    j.flow == flow, j.intent.in_(intents[start : start + _CHUNK])
-                )
-                found.update((entry["intent"], dict(entry)) for entry in tx.execute(query).mappings())
-        return found
+            found = st.KNOWN.run(tx, flow=flow, names=list(intents)).mappings()
+            return {entry["intent"]: dict(entry) for entry in found}
 
     def arrived(self, flow: str, intent: str, target_id: str) -> None:
         """What was in doubt under this intent is at the target, though it is not this record's."""
@@ -79,15 +74,16 @@ class Outcomes:
         """
         rows = [*(one.row for one in endings), *(one.row for one in intents)]
         with self._db.transaction() as tx:
-            ours = self._lanes.still_held(tx, held, {row.lane_id for row in rows if row.lane_id})
+            closing = set(settled)
+            lanes = {row.lane_id for row in rows if row.lane_id}
+            ours = self._lanes.still_held(tx, held, lanes | closing)
             lost = {row.seq for row in rows if row.lane_id and row.lane_id not in ours}
             mine = [one for one in endings if one.row.seq not in lost]
             now = self._db.time(tx)
             moved = self._end(tx, mine, now)
             waits = {one.row.lane_id: one.wait_secs for one in mine if one.wait_secs is not None and one.row.lane_id}
-            closing = set(settled) | set(waits)
-            if closing:
-                self._lanes.settle(tx, held, closing, waits)
+            if closing or waits:
+                self._lanes.settle(tx, held, closing | set(waits), ours, waits, now)
             if intents:
                 lost |= self._intend(tx, [one for one in intents if one.row.seq not in lost], flow_hash, now)
             mishaps = [incident for seq, incident in incidents if seq not in lost]
@@ -97,18 +93,11 @@ class Outcomes:
     # -- intents ---------------------------------------------------------------------------------------------------
 
     def _intend(self, tx: Connection, intents: Sequence[Intent], flow_hash: str, now: float) -> set[int]:
-        r, j, s = t.records.c, t.journal.c, t.sent.c
+        j, s = t.journal.c, t.sent.c
         if not intents:
             return set()
         seqs = [one.row.seq for one in intents]
-        live = set(
-            tx.execute(
-                update(t.records)
-                .where(r.seq.in_(seqs), t.is_open(r.state))
-                .values(state="sent", attempts=r.attempts + 1, flow_hash=flow_hash, changed_at=now)
-                .returning(r.seq)
-            ).scalars()
-        )
+        live = set(st.SENT.run(tx, ids=seqs, flow_hash=flow_hash, now=now).scalars().all())
         going = [one for one in intents if one.row.seq in live]
         again = [{"b_flow": one.row.flow, "b_intent": one.key} for one in going if one.replaces]
         if again:
@@ -120,16 +109,8 @@ class Outcomes:
         if objects:
             tx.execute(delete(t.sent).where(s.flow == bindparam("b_flow"), s.object == bindparam("b_object")), objects)
         if going:
-            tx.execute(
-                insert(t.journal),
-                [
-                    {
-                        "flow": one.row.flow, "intent": one.key, "seq": one.row.seq, "state": "in_doubt",
-                        "fingerprint": one.print_, "body": encode_json(one.body), "at": now,
-                    }
-                    for one in going
-                ],
-            )  # fmt: skip
+            rows = [[one.key, one.row.seq, one.print_, encode_json(one.body).decode()] for one in going]
+            st.INTEND.run(tx, flow=going[0].row.flow, rows=rows, now=now)
         return set(seqs) - live
 
     @staticmethod
@@ -148,24 +129,11 @@ class Outcomes:
             return []
         self._journal(tx, endings, now)
         plain = [one.row.seq for one in endings if _is_plain(one)]
-        r = t.records.c
-        for start in range(0, len(plain), _CHUNK):
-            part = plain[start : start + _CHUNK]
-            tx.execute(
-                update(t.records).where(r.seq.in_(part), t.is_open(r.state)).values(state="confirmed", changed_at=now)
-            )
-        rest = [one for one in endings if not _is_plain(one)]
+        if plain:
+            st.CONFIRM.run(tx, ids=plain, now=now)
+        rest = [_values(one) for one in endings if not _is_plain(one)]
         if rest:
-            columns = list(_values(rest[0]))
-            tx.execute(
-                update(t.records)
-                .where(r.seq == bindparam("b_seq"), t.among(r.state, *t.OPEN, "dead"))
-                .values({name: bindparam(f"v_{name}") for name in columns} | {"changed_at": now}),
-                [
-                    {"b_seq": one.row.seq, **{f"v_{name}": value for name, value in _values(one).items()}}
-                    for one in rest
-                ],
-            )
+            st.END.run(tx, rows=rest, now=now)
         self._close_older_letters(tx, endings, now)
         events = [
             {
@@ -190,22 +158,12 @@ class Outcomes:
         j = t.journal.c
         which = (j.flow == bindparam("b_flow"), j.intent == bindparam("b_intent"))
         done = [
-            {
-                "b_flow": one.row.flow, "b_intent": one.intent, "b_target": one.receipt.id,
-                "b_created": int(one.receipt.created), "b_how": one.how,
-                "b_response": encode_json(dict(one.receipt.response)) if one.receipt.response else None,
-            }
+            [one.row.flow, one.intent, one.receipt.id, int(one.receipt.created), one.how, _text(one.receipt.response)]
             for one in endings
             if one.journal == "done" and one.receipt is not None
-        ]  # fmt: skip
+        ]
         if done:
-            tx.execute(
-                update(t.journal).where(*which).values(
-                    state="done", target_id=bindparam("b_target"), created=bindparam("b_created"),
-                    how=bindparam("b_how"), response=bindparam("b_response"), at=now,
-                ),
-                done,
-            )  # fmt: skip
+            st.RECEIVE.run(tx, rows=done, now=now)
         undone = [{"b_flow": one.row.flow, "b_intent": one.intent} for one in endings if one.journal == "forget"]
         if undone:
             tx.execute(delete(t.journal).where(*which), undone)
@@ -214,20 +172,13 @@ class Outcomes:
         """A confirmed version closes what is older of its key and not sent: dead letters, and those that a person
         replayed meanwhile (sent now, they would overwrite the newer one)."""
         r = t.records.c
-        newest = {
-            (one.row.flow, one.row.key): one.row for one in endings if one.state == "confirmed" and one.row.version
-        }
+        newest = {one.row.key: one.row for one in endings if one.state == "confirmed" and one.row.version}
         if not newest:
             return
-        flow = next(iter(newest))[0]
-        keys = sorted(key for _, key in newest)
-        dead = tx.execute(
-            select(r.seq, r.key, r.lane).where(
-                r.flow == flow, r.key.in_(keys), r.version.is_not(None), t.among(r.state, "received", "dead")
-            )
-        ).all()
-        for seq, key, lane in dead:
-            row = newest[(flow, key)]
+        flow = endings[0].row.flow
+        older = st.UNSENT_OF.run(tx, flow=flow, names=sorted(newest)).all()
+        for seq, key, lane in older:
+            row = newest[key]
             if seq < row.seq:
                 reason = f"version {row.version} was confirmed"
                 tx.execute(
@@ -245,20 +196,17 @@ def _is_plain(one: Ending) -> bool:
     )  # fmt: skip
 
 
-def _values(one: Ending) -> dict[str, Any]:
+def _values(one: Ending) -> list[Any]:
+    """In the order of the statement's columns."""
     failure = one.failure
     as_ran = one.state in t.OPEN and one.row.reason == AS_RAN  # a retry is still the same replay
-    return {
-        "state": one.state,
-        "reason": AS_RAN if as_ran else one.reason,
-        "attempts": one.row.attempts if one.attempts is None else one.attempts,
-        "queue": one.queue,
-        "flag": one.flag,
-        "error_class": failure.error_class if failure else None,
-        "error_field": failure.field if failure else None,
-        "error_message": failure.message if failure else None,
-        "error_help": failure.help if failure else None,
-        "error_place": failure.place if failure else None,
-        "body": encode_json(dict(one.body)) if one.body is not None else None,
-        "flow_hash": one.flow_hash or one.row.flow_hash,
-    }
+    said = [failure.error_class, failure.field, failure.message, failure.help, failure.place] if failure else [None] * 5
+    return [
+        one.row.seq, one.state, AS_RAN if as_ran else one.reason,
+        one.row.attempts if one.attempts is None else one.attempts, one.queue, one.flag, *said,
+        None if one.body is None else encode_json(dict(one.body)).decode(), one.flow_hash or one.row.flow_hash,
+    ]  # fmt: skip
+
+
+def _text(answer: Mapping[str, Any]) -> str | None:
+    return encode_json(dict(answer)).decode() if answer else None

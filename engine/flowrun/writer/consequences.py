@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from flowrun.alerts import placed
 from flowrun.connector import Receipt
@@ -22,8 +23,7 @@ _UNKNOWN = Policy(retry=Retry(8, 2.0, 300.0))
 """What an unknown outcome means when the flow does not say: ask again, a while."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """An ending with the counter it adds to and the words for the person who watches."""
 
     ending: Ending

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from flowrun.alerts import say_begun
 from flowrun.connector import Receipt, Target, Verdict
@@ -21,7 +22,7 @@ from flowrun.errors import (
     Unavailable,
 )
 from flowrun.flow.model import Flow
-from flowrun.logs import log, redact
+from flowrun.logs import log, redact, tells
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint
 from flowrun.store.lanes import boot_time
@@ -73,16 +74,18 @@ class Writer:
         self._settled: set[int] = set()  # lanes to give back at the next commit
         self._failing = False
 
-    def write(self, held: Held, outcomes: Sequence[Mapped | Skipped | Rejected]) -> None:
+    def write(
+        self, held: Held, outcomes: Sequence[Mapped | Skipped | Rejected], *, failing: bool | None = None
+    ) -> None:
         """Bring each record of ``held`` to its next state; ``outcomes`` in the same order. All lanes are given back.
 
+        failing: whether the connection did not answer lately; None: look.
         Records of one lane go one after the other: the next only when the one before is done.
         """
         self._left = {}
         for row in held.rows:
             self._left[row.lane_id] = self._left.get(row.lane_id, 0) + 1
-        circuit = self.store.circuits.of(self.flow.target.connection)
-        self._failing = circuit is not None
+        self._failing = self.store.circuits.of(self.flow.target.connection) is not None if failing is None else failing
         turns: list[list[tuple[Row, Mapped | Skipped | Rejected]]] = []
         turn_of: dict[int, int] = {}
         for row, outcome in zip(held.rows, outcomes, strict=True):
@@ -310,7 +313,8 @@ class Writer:
             print_=print_ if how == "sent" else "",
             event="asked" if found else "", detail={"found": receipt.id} if found else None, flow_hash=self.flow.hash,
         )  # fmt: skip
-        log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
+        if tells("info"):
+            log().info("delivered", flow=row.flow, key=row.key, receipt=receipt.id, how=how)
         self._end(Outcome(ending, "confirmed", receipt.id))
 
     def _saves(self, row: Row, mapped: Mapped, receipt: Receipt) -> list[tuple[str, str, str]]:
