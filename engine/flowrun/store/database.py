@@ -9,7 +9,7 @@ import fcntl
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,8 @@ from flowrun.values import Clock, system_clock
 HEAD = "0004"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
+IDLE_SECS = 10.0  # that a transaction may stand still on PostgreSQL: none spans a call outside, so its process froze
+LOCK_SECS = 15.0  # that a statement waits for a lock on PostgreSQL: longer than a frozen process can hold it
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
 
 
@@ -57,11 +59,17 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except exc.SQLAlchemyError as error:
+            if self.shared and "lock timeout" in words_of(error):
+                self._free_locks()
             kind = StoreGone if _passes(error) else StoreError
             raise kind(f"the store failed: {words_of(error)}", help=_help(error)) from None
         finally:
             if not self.shared:
                 self._writing.release()
+
+    def _free_locks(self) -> None:
+        with suppress(exc.SQLAlchemyError), self.engine.begin() as connection:
+            self.end_frozen(connection)
 
     def time(self, tx: Connection) -> float:
         """Seconds since 1970 by the database's clock, so that machines whose clocks differ agree on leases."""
@@ -89,6 +97,12 @@ class Database:
                 help="free space, or: flowrun state prune",
             )
 
+    def end_frozen(self, tx: Connection) -> None:
+        """End sessions of ours that stand still inside a transaction: a frozen process keeps its row locks beyond its
+        lease. The server does it by itself, except after statements that were sent as a pipeline (executemany)."""
+        if self.shared:
+            tx.execute(_END_FROZEN, {"secs": IDLE_SECS})
+
     def close(self) -> None:
         self.engine.dispose()
         if self._lock is not None:
@@ -97,6 +111,7 @@ class Database:
     def _migrate(self) -> None:
         with self.engine.begin() as connection:
             if self.shared:  # one process migrates, the others wait
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # however long that takes
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             tables = inspect(connection).get_table_names()
             found = None
@@ -119,6 +134,13 @@ class Database:
 
 
 _CLOCK = select(func.extract("epoch", func.clock_timestamp()))
+_END_FROZEN = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    " AND application_name = current_setting('application_name')"
+    " AND state <> 'idle' AND wait_event_type = 'Client'"  # the server waits for the process, which holds locks
+    " AND state_change < clock_timestamp() - make_interval(secs => :secs)"
+)
 _MIGRATION_LOCK = 7_032_941_553  # any number that nothing else in the database uses
 
 
@@ -134,13 +156,7 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
-        )
+        return _postgres_engine(url)
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -155,6 +171,33 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that turns into a writer fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={  # a network that swallows all is noticed, also while we wait for an answer
+            "fallback_application_name": "flowrun", "connect_timeout": 10, "tcp_user_timeout": 30_000,
+            "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+        },
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        limits = {
+            "idle_in_transaction_session_timeout": IDLE_SECS,
+            "tcp_user_timeout": IDLE_SECS,  # the same for a process that froze while an answer was on its way
+            "lock_timeout": LOCK_SECS,
+        }
+        with connection.cursor() as cursor:
+            for name, secs in limits.items():
+                cursor.execute(f"SET {name} = {round(secs * 1000)}")
+        connection.commit()
 
     return engine
 

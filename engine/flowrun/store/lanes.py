@@ -67,6 +67,7 @@ class Lanes:
             )
             taken = tx.execute(due).all()
             if not taken:
+                self._db.end_frozen(tx)  # they may be due and locked
                 return Held(worker, {}, [], begun)
             ids = [one.id for one in taken]
             for part in _parts(ids):
