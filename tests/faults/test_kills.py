@@ -30,6 +30,10 @@ from tests.conftest import connect_erp, connect_shop
 FLOW = "xcart-orders-to-s4"
 SUB_BATCH = 16
 LEASE_SECS = 4.0
+MIX = (
+    "503:0.04,reset_after:0.04,500_after:0.04,429:0.04,garbage_after:0.03,reset_before:0.03,half_open:0.01;"
+    "seed=3;retry_after=1;only=writes"
+)
 CHILD = """
 import json, os, signal, sys, time
 from datetime import UTC, datetime, timedelta
@@ -53,8 +57,9 @@ fast = lambda: start + (datetime.now(UTC) - start) * speed
 place = told["place"] if "://" in told["place"] else Path(told["place"])
 database.IDLE_SECS = 2.0
 store = open_store(place, now=fast if speed > 1 else None)
-store.lanes.lease_secs = told["lease"]
-target = build(discover()["s4hana"], "s4", told["erp"], now=system_clock, root=root)
+store.lanes.lease_secs = told["lease"] * speed
+erp = {**told["erp"], "limits": {"timeout": "1s"}} if told.get("hurry") else told["erp"]
+target = build(discover()["s4hana"], "s4", erp, now=system_clock, root=root)
 if told["freeze"]:
     from sqlalchemy import event
     @event.listens_for(store.database.engine, "after_cursor_execute")
@@ -141,14 +146,18 @@ def test_killed_at_random_times(project: Path, store_place: Path | str, erp: Any
     killed_and_started(project, store_place, erp, shop, 60, 3)
 
 
-def test_killed_among_lost_answers_and_garbage(project: Path, tmp_path: Path, erp: Any, shop: Any) -> None:
+def test_killed_among_lost_answers_and_garbage(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
     """Look-ups are for lost answers here, too, so only the orders are counted."""
-    spec = "503:0.04,reset_after:0.04,500_after:0.04,429:0.04,garbage_after:0.03,reset_before:0.03;seed=3;retry_after=1;only=writes"
-    erp.faults = Faults.parse(spec)
-    mill = Mill(project, tmp_path / "state.db", erp, shop, 60, 200.0)
-    for wanted in (10, 30):
+    among_lost_answers(project, store_place, erp, shop, 60, 2)
+
+
+def among_lost_answers(project: Path, place: Path | str, erp: Any, shop: Any, orders: int, kills: int) -> None:
+    erp.faults = Faults.parse(MIX)
+    mill = Mill(project, place, erp, shop, orders, 200.0)
+    mill.told["hurry"] = True
+    for kill in range(1, kills + 1):
         child = mill.start()
-        mill.reached(wanted)
+        mill.reached(orders * kill // (kills + 2))
         child.kill()
         child.communicate()
     for _ in range(10):
@@ -158,10 +167,17 @@ def test_killed_among_lost_answers_and_garbage(project: Path, tmp_path: Path, er
     assert len(set(erp.faults.hit)) >= 4, erp.faults.hit
 
 
+ORDERS, KILLS = int(os.environ.get("FLOWRUN_KILL_ORDERS", "10000")), int(os.environ.get("FLOWRUN_KILLS", "20"))
+
+
 @pytest.mark.soak
 def test_killed_at_random_times_for_long(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
-    orders, kills = int(os.environ.get("FLOWRUN_KILL_ORDERS", "10000")), int(os.environ.get("FLOWRUN_KILLS", "20"))
-    killed_and_started(project, store_place, erp, shop, orders, kills)
+    killed_and_started(project, store_place, erp, shop, ORDERS, KILLS)
+
+
+@pytest.mark.soak
+def test_killed_among_lost_answers_for_long(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
+    among_lost_answers(project, store_place, erp, shop, ORDERS // 10, KILLS)
 
 
 def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
