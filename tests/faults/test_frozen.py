@@ -11,17 +11,17 @@ import psycopg
 import pytest
 
 from flowrun.errors import StoreGone
-from flowrun.store import Incoming, Store, database, open_store
+from flowrun.store import Incoming, Store, open_store, postgres
 
 LOCK = "UPDATE lanes SET worker = 'frozen' WHERE lane = %s"
 Freeze = Callable[[psycopg.Connection[Any]], None]
 
 
 @pytest.fixture
-def store(postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(database, "IDLE_SECS", 0.3)
-    monkeypatch.setattr(database, "LOCK_SECS", 1.0)
-    made = open_store(postgres())
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(postgres, "IDLE_SECS", 0.3)
+    monkeypatch.setattr(postgres, "LOCK_SECS", 1.0)
+    made = open_store(request.getfixturevalue("postgres")())
     made.inbox.add("f", [Incoming(key, None, key, {"id": key}) for key in ("a", "b")])
     yield made
     made.close()

@@ -44,7 +44,7 @@ from flowrun.flow import load_flow
 from flowrun.plan import compile_plan
 from flowrun.project import load_project
 from flowrun.runner import run_flow
-from flowrun.store import database, open_store
+from flowrun.store import open_store, postgres
 from flowrun.values import system_clock
 
 told = json.loads(sys.argv[1])
@@ -55,7 +55,7 @@ plan = compile_plan(flow, project.environment("test").values)
 start, speed = datetime.fromisoformat(told["start"]), told["speed"]
 fast = lambda: start + (datetime.now(UTC) - start) * speed
 place = told["place"] if "://" in told["place"] else Path(told["place"])
-database.IDLE_SECS = 2.0
+postgres.IDLE_SECS = 2.0
 store = open_store(place, now=fast if speed > 1 else None)
 store.lanes.lease_secs = told["lease"] * speed
 erp = {**told["erp"], "limits": {"timeout": "1s"}} if told.get("hurry") else told["erp"]

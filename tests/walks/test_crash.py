@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from flowrun.store import open_store
-from flowrun.values import system_clock
 
 CHILD = """
 import json, os, sys

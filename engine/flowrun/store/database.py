@@ -21,8 +21,6 @@ from flowrun.values import Clock, system_clock
 HEAD = "0004"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
-IDLE_SECS = 10.0  # that a transaction may stand still on PostgreSQL: none spans a call outside, so its process froze
-LOCK_SECS = 15.0  # that a statement waits for a lock on PostgreSQL: longer than a frozen process can hold it
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
 
 
@@ -101,7 +99,9 @@ class Database:
         """End sessions of ours that stand still inside a transaction: a frozen process keeps its row locks beyond its
         lease. The server does it by itself, except after statements that were sent as a pipeline (executemany)."""
         if self.shared:
-            tx.execute(_END_FROZEN, {"secs": IDLE_SECS})
+            from flowrun.store.postgres import END_FROZEN, IDLE_SECS  # its driver is an extra
+
+            tx.execute(END_FROZEN, {"secs": IDLE_SECS})
 
     def close(self) -> None:
         self.engine.dispose()
@@ -111,7 +111,9 @@ class Database:
     def _migrate(self) -> None:
         with self.engine.begin() as connection:
             if self.shared:  # one process migrates, the others wait
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # however long that takes
+                from flowrun.store.postgres import wait_long  # its driver is an extra
+
+                wait_long(connection)
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             tables = inspect(connection).get_table_names()
             found = None
@@ -134,13 +136,6 @@ class Database:
 
 
 _CLOCK = select(func.extract("epoch", func.clock_timestamp()))
-_END_FROZEN = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
-    " AND application_name = current_setting('application_name')"
-    " AND state <> 'idle' AND wait_event_type = 'Client'"  # the server waits for the process, which holds locks
-    " AND state_change < clock_timestamp() - make_interval(secs => :secs)"
-)
 _MIGRATION_LOCK = 7_032_941_553  # any number that nothing else in the database uses
 
 
@@ -156,7 +151,9 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return _postgres_engine(url)
+        from flowrun.store.postgres import make_engine  # its driver is an extra
+
+        return make_engine(url)
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -171,33 +168,6 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that turns into a writer fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgres_engine(url: str) -> Engine:
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        pool_pre_ping=True,
-        isolation_level="READ COMMITTED",
-        connect_args={  # a network that swallows all is noticed, also while we wait for an answer
-            "fallback_application_name": "flowrun", "connect_timeout": 10, "tcp_user_timeout": 30_000,
-            "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-        },
-    )  # fmt: skip
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        limits = {
-            "idle_in_transaction_session_timeout": IDLE_SECS,
-            "tcp_user_timeout": IDLE_SECS,  # the same for a process that froze while an answer was on its way
-            "lock_timeout": LOCK_SECS,
-        }
-        with connection.cursor() as cursor:
-            for name, secs in limits.items():
-                cursor.execute(f"SET {name} = {round(secs * 1000)}")
-        connection.commit()
 
     return engine
 

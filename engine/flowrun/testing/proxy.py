@@ -1,8 +1,8 @@
 """A TCP proxy with the faults of networks, towards a simulator, a database, or whatever listens.
 
-    with Proxy(("127.0.0.1", 5432)).running() as proxy:
-        proxy.fault = "half_open"      # of connections from now on, and of what the open ones still pass
-        connect_to(proxy.port)
+with Proxy(("127.0.0.1", 5432)).running() as proxy:
+    proxy.fault = "half_open"      # of connections from now on, and of what the open ones still pass
+    connect_to(proxy.port)
 """
 
 from __future__ import annotations
