@@ -11,12 +11,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import httpcore
 
-from flowrun.errors import AuthFailed
+from flowrun.errors import AuthFailed, DeliveryUnknown
 
 Reach = Literal["public", "loopback", "private"]
 """public: the internet. loopback: also this machine (a sandbox). private: also private networks, by explicit wish."""
@@ -34,6 +36,20 @@ _METADATA = frozenset(
 
 deadline = threading.local()
 """``deadline.at``: when the request of this thread must be over, by ``time.monotonic``; absent: no limit."""
+
+
+_sends: ContextVar[Callable[[], bool]] = ContextVar("sends", default=lambda: True)
+
+
+@contextmanager
+def sending_while(may: Callable[[], bool]) -> Iterator[None]:
+    """Each time that bytes of a request are about to leave, ``may`` is asked: a process that was frozen, or waited for
+    the budget of its connection, must not send what another one has taken over meanwhile."""
+    token = _sends.set(may)
+    try:
+        yield
+    finally:
+        _sends.reset(token)
 
 
 def forbidden(address: str, reach: Reach) -> str:
@@ -132,6 +148,8 @@ class _Timed(httpcore.NetworkStream):
             raise _not_trusted(error) from None  # TLS 1.3 says so only now
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not _sends.get()():
+            raise DeliveryUnknown("the lease ended before the request left")  # one before it may have left in time
         self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:

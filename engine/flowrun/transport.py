@@ -11,8 +11,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -20,8 +18,8 @@ from ipaddress import ip_address
 import httpx
 
 from flowrun.certificates import OwnCertificate
-from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve
-from flowrun.errors import DeliveryUnknown, ProjectError, Refused
+from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve, sending_while
+from flowrun.errors import ProjectError, Refused
 from flowrun.values import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, unpacked
@@ -180,7 +178,6 @@ class Budgeted(httpx.BaseTransport):
         once = _Once(self._slots.release)
         try:
             self._pace.take()
-            _still_may_send()
             deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
             response = self._inner.handle_request(_with_key(request))
             return _bounded(response, self._limits.max_answer, once)
@@ -196,32 +193,13 @@ class Budgeted(httpx.BaseTransport):
         try:
             most = min(ASK_SECS, self._limits.timeout * _TOTAL)
             deadline.at = time.monotonic() + most
-            return _bounded(self._inner.handle_request(request), self._limits.max_answer, lambda: None)
+            with sending_while(lambda: True):
+                return _bounded(self._inner.handle_request(request), self._limits.max_answer, lambda: None)
         finally:
             deadline.at = None
 
     def close(self) -> None:
         self._inner.close()
-
-
-_sends: ContextVar[Callable[[], bool] | None] = ContextVar("sends", default=None)
-
-
-@contextmanager
-def sending_while(may: Callable[[], bool]) -> Iterator[None]:
-    """Each request of this block asks ``may`` right before it leaves: a process that was frozen, or waited for the
-    budget of its connection, must not send what another one has taken over meanwhile."""
-    token = _sends.set(may)
-    try:
-        yield
-    finally:
-        _sends.reset(token)
-
-
-def _still_may_send() -> None:
-    may = _sends.get()
-    if may is not None and not may():
-        raise DeliveryUnknown("the lease ended before the request left")  # one before it may have left in time
 
 
 def _with_key(request: httpx.Request) -> httpx.Request:

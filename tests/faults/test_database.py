@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,42 @@ def test_a_database_that_is_away_is_waited_for_and_then_said(bench: Bench, monke
     with pytest.raises(StoreError, match="connection refused"):
         bench.run(*things(3), sleep=slept.append)
     assert 50 <= sum(slept) <= 61 and len(slept) < 25, "under five tries a second, and not for ever"
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["rolled back", "committed"])
+def test_away_at_any_step_of_a_run(bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """At each transaction in turn the database goes away for a second; what it was told last is kept, or not."""
+    transaction = bench.store.database.transaction
+    passed, struck, broken = 0, 0, 0
+
+    @contextmanager
+    def failing() -> Iterator[Any]:
+        nonlocal passed, broken
+        passed += 1
+        if passed >= struck and broken > 0:
+            broken -= 1
+            if kept and broken == 2:
+                with transaction() as tx:
+                    yield tx
+            raise StoreGone("the store failed: connection refused")
+        with transaction() as tx:
+            yield tx
+
+    monkeypatch.setattr(bench.store.database, "transaction", failing)
+    turn = 0
+    while broken == 0:
+        turn += 1
+        records = [{"id": f"{turn}-{n}", "amount": n} for n in range(3)]
+        passed, struck, broken = 0, turn, 3
+        summary = bench.run(*records)
+        assert broken in (0, 3)
+        if broken:
+            break
+        assert bench.states() == {"confirmed": 3 * turn}, f"at transaction {turn}"
+        assert summary.received == 3, f"at transaction {turn}"
+    assert turn > 10
+    sent = [body["ref"] for call in bench.target.calls for body in call]
+    assert len(sent) == len(set(sent)) == 3 * turn
 
 
 def test_two_workers_that_fail_at_one_moment_note_it_both(store: Store) -> None:

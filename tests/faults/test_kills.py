@@ -16,21 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpcore import HTTP11Connection
 from sqlalchemy import text
 
-from flowrun.connector import Query
+from flowrun.connector import Item, Query
+from flowrun.egress import sending_while
 from flowrun.errors import DeliveryUnknown
 from flowrun.store import open_store
 from flowrun.store.rows import Incoming
 from flowrun.testing.faults import Faults
-from flowrun.transport import sending_while
 from tests.conftest import connect_erp, connect_shop
 
 FLOW = "xcart-orders-to-s4"
 SUB_BATCH = 16
 LEASE_SECS = 4.0
+MIX = (
+    "503:0.04,reset_after:0.04,500_after:0.04,429:0.04,garbage_after:0.03,reset_before:0.03,half_open:0.01;"
+    "seed=3;retry_after=1;only=writes"
+)
 CHILD = """
-import json, sys, time
+import json, os, signal, sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from flowrun.connections import build
@@ -39,7 +44,7 @@ from flowrun.flow import load_flow
 from flowrun.plan import compile_plan
 from flowrun.project import load_project
 from flowrun.runner import run_flow
-from flowrun.store import open_store
+from flowrun.store import open_store, postgres
 from flowrun.values import system_clock
 
 told = json.loads(sys.argv[1])
@@ -50,9 +55,18 @@ plan = compile_plan(flow, project.environment("test").values)
 start, speed = datetime.fromisoformat(told["start"]), told["speed"]
 fast = lambda: start + (datetime.now(UTC) - start) * speed
 place = told["place"] if "://" in told["place"] else Path(told["place"])
+postgres.IDLE_SECS = 2.0
 store = open_store(place, now=fast if speed > 1 else None)
-store.lanes.lease_secs = told["lease"]
-target = build(discover()["s4hana"], "s4", told["erp"], now=system_clock, root=root)
+store.lanes.lease_secs = told["lease"] * speed
+erp = {**told["erp"], "limits": {"timeout": "1s"}} if told.get("hurry") else told["erp"]
+target = build(discover()["s4hana"], "s4", erp, now=system_clock, root=root)
+if told["freeze"]:
+    from sqlalchemy import event
+    @event.listens_for(store.database.engine, "after_cursor_execute")
+    def freeze(connection, cursor, statement, *more):  # in the middle of a transaction that holds row locks
+        if told["freeze"] and told["freeze"] in statement:
+            told["freeze"] = ""
+            os.kill(os.getpid(), signal.SIGSTOP)
 summary = run_flow(flow, plan, target=target, store=store, intake=False, override_guard=True,
                    wait_secs=told["wait"], sleep=lambda secs: time.sleep(secs / speed))
 store.close()
@@ -81,16 +95,17 @@ class Mill:
             tx.execute(text("UPDATE lanes SET due = 0"))  # the children's clock is another one
         store.close()
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, freeze: str = "") -> subprocess.Popen[str]:
+        """freeze: words of a statement after which the child stands still, its transaction open."""
         return subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps(self.told)],
+            [sys.executable, "-c", CHILD, json.dumps({**self.told, "freeze": freeze})],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def placed(self) -> list[str]:
         return sorted(order["PurchaseOrderByCustomer"] for order in self.erp.orders)
 
-    def reached(self, count: int, secs: float = 60.0) -> None:
+    def reached(self, count: int, secs: float = 120.0) -> None:
         end = time.monotonic() + secs
         while len(self.erp.orders) < count:
             assert time.monotonic() < end, f"{len(self.erp.orders)} of {count} orders after {secs} s"
@@ -131,14 +146,18 @@ def test_killed_at_random_times(project: Path, store_place: Path | str, erp: Any
     killed_and_started(project, store_place, erp, shop, 60, 3)
 
 
-def test_killed_among_lost_answers_and_garbage(project: Path, tmp_path: Path, erp: Any, shop: Any) -> None:
+def test_killed_among_lost_answers_and_garbage(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
     """Look-ups are for lost answers here, too, so only the orders are counted."""
-    spec = "503:0.04,reset_after:0.04,500_after:0.04,429:0.04,garbage_after:0.03,reset_before:0.03;seed=3;retry_after=1;only=writes"
-    erp.faults = Faults.parse(spec)
-    mill = Mill(project, tmp_path / "state.db", erp, shop, 60, 200.0)
-    for wanted in (10, 30):
+    among_lost_answers(project, store_place, erp, shop, 60, 2)
+
+
+def among_lost_answers(project: Path, place: Path | str, erp: Any, shop: Any, orders: int, kills: int) -> None:
+    erp.faults = Faults.parse(MIX)
+    mill = Mill(project, place, erp, shop, orders, 200.0)
+    mill.told["hurry"] = True
+    for kill in range(1, kills + 1):
         child = mill.start()
-        mill.reached(wanted)
+        mill.reached(orders * kill // (kills + 2))
         child.kill()
         child.communicate()
     for _ in range(10):
@@ -148,10 +167,17 @@ def test_killed_among_lost_answers_and_garbage(project: Path, tmp_path: Path, er
     assert len(set(erp.faults.hit)) >= 4, erp.faults.hit
 
 
+ORDERS, KILLS = int(os.environ.get("FLOWRUN_KILL_ORDERS", "10000")), int(os.environ.get("FLOWRUN_KILLS", "20"))
+
+
 @pytest.mark.soak
 def test_killed_at_random_times_for_long(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
-    orders, kills = int(os.environ.get("FLOWRUN_KILL_ORDERS", "10000")), int(os.environ.get("FLOWRUN_KILLS", "20"))
-    killed_and_started(project, store_place, erp, shop, orders, kills)
+    killed_and_started(project, store_place, erp, shop, ORDERS, KILLS)
+
+
+@pytest.mark.soak
+def test_killed_among_lost_answers_for_long(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
+    among_lost_answers(project, store_place, erp, shop, ORDERS // 10, KILLS)
 
 
 def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
@@ -163,7 +189,7 @@ def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp:
     os.kill(workers[1].pid, signal.SIGSTOP)
     workers.append(mill.start())
     stopped = time.monotonic()
-    mill.reached(150, LEASE_SECS + 20)
+    mill.reached(150)
     time.sleep(max(0.0, LEASE_SECS + 1 - (time.monotonic() - stopped)))
     os.kill(workers[1].pid, signal.SIGCONT)
     for worker in workers[1:]:
@@ -172,10 +198,44 @@ def test_dead_and_frozen_workers_are_replaced(project: Path, postgres: Any, erp:
     mill.all_once()
 
 
-def test_no_request_leaves_after_the_lease(project: Path, erp: Any) -> None:
-    """Frozen between the look at the deadline and the request, or waiting for the connection's budget."""
+@pytest.mark.parametrize("statement", ["UPDATE lanes SET due", "INSERT INTO journal"])
+def test_a_worker_frozen_inside_a_transaction_holds_nobody_up(
+    project: Path, postgres: Any, erp: Any, shop: Any, statement: str
+) -> None:
+    """Its row locks would live as long as it is frozen: the server ends its session, and the lease does the rest."""
+    mill = Mill(project, postgres(), erp, shop, 40, 1.0)
+    frozen = mill.start(statement)
+    stands_still(frozen)
+    try:
+        other = mill.start()
+        mill.reached(40)
+        finished(other)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    assert finished(frozen)["confirmed"] == 0
+    mill.all_once()
+
+
+def stands_still(child: subprocess.Popen[str], secs: float = 60.0) -> None:
+    end = time.monotonic() + secs
+    while " T " not in Path(f"/proc/{child.pid}/stat").read_text():
+        assert child.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("part", ["_send_request_headers", "_send_request_body"])
+def test_no_request_leaves_after_the_lease(project: Path, erp: Any, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """Frozen right before the request is written, or between its head and its body."""
     target = connect_erp(erp, project)
-    body = {"PurchaseOrderByCustomer": "XC-1"}
-    with sending_while(lambda: False), pytest.raises(DeliveryUnknown, match="lease ended"):
-        target.find("A_SalesOrder", body)
-    assert list(target.find("A_SalesOrder", body)) == []
+    whole, lease = getattr(HTTP11Connection, part), [True]
+
+    def freeze(*args: Any, **more: Any) -> None:
+        lease[0] = more["request"].method != b"POST"
+        whole(*args, **more)
+
+    monkeypatch.setattr(HTTP11Connection, part, freeze)
+    item = Item("A_SalesOrder", "create", {"SoldToParty": "17100001"}, "k", ())
+    with sending_while(lambda: lease[0]):
+        (said,) = target.deliver([item])
+    assert isinstance(said, DeliveryUnknown) and "lease ended" in said.message
+    assert {request.method for request in erp.log} == {"GET"}

@@ -113,8 +113,8 @@ class Bench:
     def run(self, *records: Mapping[str, Any], flow: str = "orders", **more: Any) -> Summary:
         checked = load_flow(flow, self.project, discover())
         return run_flow(
-            checked, compile_plan(checked, {}), target=self.target, store=self.store,
-            **{"records": list(records), "sleep": self.sleep, "wait_secs": 600, **more},
+            checked, compile_plan(checked, {}), target=self.target,
+            **{"store": self.store, "records": list(records), "sleep": self.sleep, "wait_secs": 600, **more},
         )  # fmt: skip
 
     def states(self, flow: str = "orders") -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow, Webhook
 from flowrun.logs import log
 from flowrun.plan import Identity, Plan, Rejected
+from flowrun.runner.patience import Patience
 from flowrun.store import Incoming, Store, fingerprint
 from flowrun.writer import Seams
 
@@ -21,7 +23,16 @@ LONGEST_KEY = 1000  # characters; longer ones do not fit a database's index
 class Intake:
     """One pass. read: records seen; received: those that were new."""
 
-    def __init__(self, flow: Flow, plan: Plan, store: Store, run: int, seam: Seams, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        plan: Plan,
+        store: Store,
+        run: int,
+        seam: Seams,
+        limit: int | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self.flow = flow
         self.plan = plan
         self.store = store
@@ -30,6 +41,7 @@ class Intake:
         self.received = 0
         self._seam = seam
         self._limit = limit
+        self._patience = patience or Patience(flow.name, time.sleep)
 
     def take(self, source: Source | None, records: Iterable[Mapping[str, Any]] | None) -> None:
         """Raises ConnectorError when the source cannot be read; what was read before is held."""
@@ -61,8 +73,12 @@ class Intake:
     def hold(self, records: Sequence[Mapping[str, Any]], cursor: str | None) -> None:
         """Identify and hold, with the cursor, in one transaction."""
         self.read += len(records)
-        self.received += self.store.inbox.add(
-            self.flow.name, [self.identified(record) for record in records], cursor=cursor, run=self.run
+        self.add([self.identified(record) for record in records], cursor)
+
+    def add(self, incoming: Sequence[Incoming], cursor: str | None) -> None:
+        """Done twice it adds nothing, so a database that is away is waited for."""
+        self.received += self._patience(
+            lambda: self.store.inbox.add(self.flow.name, incoming, cursor=cursor, run=self.run)
         )
         self._seam("taken")
 
@@ -110,10 +126,7 @@ class Groups:
         if complete and whole:
             groups += [{"key": name, "rows": []} for name in self._vanished()]
         incoming = [intake.identified(record) for record in (*groups[:room], *self.strays)]
-        intake.received += store.inbox.add(
-            flow.name, incoming, cursor=last if query.cursor and whole else None, run=intake.run
-        )
-        intake._seam("taken")
+        intake.add(incoming, last if query.cursor and whole else None)
 
     def _gather(self, found: Iterable[Mapping[str, Any]]) -> None:
         for row in found:

@@ -6,19 +6,19 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from flowrun.connector import Source, Target
-from flowrun.errors import ConnectorError, StoreGone
+from flowrun.errors import ConnectorError, StoreError
 from flowrun.flow.model import Flow
-from flowrun.logs import log
 from flowrun.plan import Plan
 from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
+from flowrun.runner.patience import Patience
 from flowrun.store import Held, Row, Store
 from flowrun.store.circuits import Circuit
 from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
@@ -26,8 +26,7 @@ from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
 SHARED_CLAIM = 2 * SUB_BATCH  # the same where several workers share a flow, so that each finds some
 LOOK_SECS = 1.0  # between two looks for work that another worker may give back early
-FIRST_AWAY_SECS, LONGEST_AWAY_SECS = 0.25, 5.0  # between two tries to reach a database that is gone
-MOST_AWAY_SECS = 60.0  # of waiting for it, in a row; then the run ends with its error
+LOCKED_SECS = 0.1  # between two tries at lanes that are due and locked: another worker claims them just now, or froze
 
 
 @dataclass(slots=True)
@@ -77,9 +76,10 @@ def run_flow(
     workers: threads that deliver, each holding lanes of its own.
     Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, StoreError.
     """
-    run = store.begin_run(flow.name, environment, flow.hash)
+    patience = Patience(flow.name, sleep)
+    run = patience(lambda: store.begin_run(flow.name, environment, flow.hash))
     summary = Summary(flow.name, run)
-    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit)
+    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience)
     drains = [
         Drain(
             flow,
@@ -88,6 +88,7 @@ def run_flow(
             Writer(flow, plan, target, store, seams=seams, report=report),
             connections or {},
             sleep,
+            patience,
             alone=workers == 1 and not store.database.shared,
         )
         for _ in range(workers)
@@ -95,15 +96,24 @@ def run_flow(
 
     def deliver() -> None:
         if not override_guard:
-            check_guard(flow, plan, store, connections or {})
-        until = store.time() + wait_secs
-        store.circuits.insist(flow.target.connection)  # whoever runs it asks for a try
+            patience(lambda: check_guard(flow, plan, store, connections or {}))
+        until = patience(store.time) + wait_secs
+        patience(lambda: store.circuits.insist(flow.target.connection))  # whoever runs it asks for a try
         if workers == 1:
             drains[0].run(until)
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="deliver") as pool:
             for job in [pool.submit(drain.run, until) for drain in drains]:
                 job.result()
+
+    def end() -> None:
+        summary.read, summary.received = taking.read, store.received(run)
+        summary.counts = Counts()
+        for drain in drains:
+            summary.counts.add(drain.writer.counts)
+        summary.waiting = store.lanes.waiting(flow.name)
+        summary.next_due_in = store.lanes.due_in(flow.name)
+        store.end_run(run, summary.as_counts())
 
     try:
         try:
@@ -113,13 +123,12 @@ def run_flow(
             deliver()
             raise
         deliver()
-    finally:
-        summary.read, summary.received = taking.read, taking.received
-        for drain in drains:
-            summary.counts.add(drain.writer.counts)
-        summary.waiting = store.lanes.waiting(flow.name)
-        summary.next_due_in = store.lanes.due_in(flow.name)
-        store.end_run(run, summary.as_counts())
+    except StoreError:
+        raise  # the end of the run cannot be noted either
+    except BaseException:
+        patience(end)
+        raise
+    patience(end)
     return summary
 
 
@@ -134,6 +143,7 @@ class Drain:
         writer: Writer,
         connections: Mapping[str, Any],
         sleep: Callable[[float], None],
+        patience: Patience | None = None,
         *,
         alone: bool = True,
     ) -> None:
@@ -145,35 +155,26 @@ class Drain:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
         self._connections = connections
         self._sleep = sleep
+        self._patience = patience or Patience(flow.name, sleep)
         self._alone = alone
         self._width = CLAIM
         self._held: Held | None = None
 
     def run(self, until: float) -> None:
         """until: by the store's clock; what is due later stays."""
-        pauses = _away_pauses()
-        while not self.writer.counts.paused:
-            try:
-                self._give_back()
-                if not self._step(until):
-                    return
-                pauses = _away_pauses()
-            except StoreGone as error:
-                # Nothing is known of the last commit. What it held is asked for like after a crash.
-                pause = next(pauses, None)
-                if pause is None:
-                    raise
-                log().warning("store gone", flow=self.flow.name, message=error.message, again_in_secs=pause)
-                self._sleep(pause)
+        while not self.writer.counts.paused and self._patience(lambda: self._step(until)):
+            pass
 
     def _give_back(self) -> None:
-        """Lanes that were held when the database went away; where the lease ended meanwhile, nothing happens."""
+        """Lanes that were held when the database went away. What was committed last is not known: what was sent is
+        asked for like after a crash. Where the lease ended meanwhile, nothing happens."""
         if self._held is not None:
             self.store.lanes.release(self._held)
             self._held = None
 
     def _step(self, until: float) -> bool:
         """One claim, or one wait. False when nothing is due in time."""
+        self._give_back()
         circuit = self.store.circuits.of(self.flow.target.connection)
         if (circuit is None or circuit.state == "failing") and self._claimed(failing=circuit is not None):
             return True
@@ -186,6 +187,8 @@ class Drain:
             self._sleep(wait + 0.001)
         elif probing:
             self._claimed(failing=True, probing=True)
+        elif not self._alone:  # due, and yet there was nothing to claim: another process is at it
+            self._sleep(LOCKED_SECS)
         return True
 
     def _claimed(self, *, failing: bool, probing: bool = False) -> bool:
@@ -223,12 +226,3 @@ class Drain:
         if circuit.wait_secs > 0:
             return circuit.wait_secs, False
         return (0.0, True) if self.store.circuits.probe(self.flow.target.connection) else (1.0, False)
-
-
-def _away_pauses() -> Iterator[float]:
-    """Seconds between tries; together no more than MOST_AWAY_SECS."""
-    pause, left = FIRST_AWAY_SECS, MOST_AWAY_SECS
-    while left > 0:
-        yield pause
-        left -= pause
-        pause = min(LONGEST_AWAY_SECS, pause * 2, max(left, FIRST_AWAY_SECS))

@@ -8,9 +8,8 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,10 +18,9 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, fun
 from flowrun.errors import StoreError, StoreGone
 from flowrun.values import Clock, system_clock
 
-HEAD = "0008"
+HEAD = "0005"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
-RESTED_SECS = 1.0  # without use, after which a connection is tried before it is used
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
 
 
@@ -59,11 +57,17 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except exc.SQLAlchemyError as error:
+            if self.shared and "lock timeout" in words_of(error):
+                self._free_locks()
             kind = StoreGone if _passes(error) else StoreError
             raise kind(f"the store failed: {words_of(error)}", help=_help(error)) from None
         finally:
             if not self.shared:
                 self._writing.release()
+
+    def _free_locks(self) -> None:
+        with suppress(exc.SQLAlchemyError), self.engine.begin() as connection:
+            self.end_frozen(connection)
 
     def time(self, tx: Connection) -> float:
         """Seconds since 1970 by the database's clock, so that machines whose clocks differ agree on leases."""
@@ -91,6 +95,14 @@ class Database:
                 help="free space, or: flowrun state prune",
             )
 
+    def end_frozen(self, tx: Connection) -> None:
+        """End sessions of ours that stand still inside a transaction: a frozen process keeps its row locks beyond its
+        lease. The server does it by itself, except after statements that were sent as a pipeline (executemany)."""
+        if self.shared:
+            from flowrun.store.postgres import END_FROZEN, IDLE_SECS  # its driver is an extra
+
+            tx.execute(END_FROZEN, {"secs": IDLE_SECS})
+
     def close(self) -> None:
         self.engine.dispose()
         if self._lock is not None:
@@ -99,6 +111,9 @@ class Database:
     def _migrate(self) -> None:
         with self.engine.begin() as connection:
             if self.shared:  # one process migrates, the others wait
+                from flowrun.store.postgres import wait_long  # its driver is an extra
+
+                wait_long(connection)
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             tables = inspect(connection).get_table_names()
             found = None
@@ -136,7 +151,9 @@ def _insert(dialect: str) -> Any:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return _postgres(url)
+        from flowrun.store.postgres import make_engine  # its driver is an extra
+
+        return make_engine(url)
     engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -151,39 +168,6 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that turns into a writer fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgres(url: str) -> Engine:
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 10, "tcp_user_timeout": 30_000},  # a network that swallows all is noticed
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # A plan made while the tables were small would go through all of them later; and what is asked for is nearly
-        # always in memory, so by index.
-        connection.execute("SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1")
-        connection.commit()
-
-    @event.listens_for(engine, "checkin")
-    def rest(_connection: Any, record: Any) -> None:
-        record.info["rests_since"] = time.time()
-
-    @event.listens_for(engine, "checkout")
-    def wake(connection: Any, record: Any, _proxy: Any) -> None:
-        # A server may be restarted while nobody asks it. Within a busy second it is noticed by what is asked.
-        if time.time() - record.info.get("rests_since", 0.0) < RESTED_SECS:
-            return
-        try:
-            connection.execute("SELECT 1")
-            connection.rollback()
-        except connection.OperationalError as error:
-            raise exc.DisconnectionError from error  # the pool connects again
 
     return engine
 

@@ -63,6 +63,7 @@ class Lanes:
             else:
                 taken = st.CLAIM_ONLY.run(tx, **asked, names=list(only)).all()
             if not taken:
+                self._db.end_frozen(tx)  # they may be due and locked
                 return Held(worker, {}, [], begun)
             fences = {id_: fence for id_, _, fence in taken}
             rows = self._oldest(tx, flow, {lane: id_ for id_, lane, _ in taken}, limit)

@@ -144,6 +144,11 @@ class Store:
             )
             return int(made.inserted_primary_key[0])  # type: ignore[index]
 
+    def received(self, run: int) -> int:
+        """Records that a run took in."""
+        with self.transaction() as tx:
+            return int(tx.execute(select(func.count()).where(t.records.c.run == run)).scalar_one())
+
     def end_run(self, run: int, counts: Mapping[str, int]) -> None:
         with self.transaction() as tx:
             tx.execute(

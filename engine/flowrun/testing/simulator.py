@@ -275,8 +275,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.rfile.readline(4)
             self.rfile.readline(4)
             return b"".join(parts)
-        length = int(self.headers.get("content-length") or 0)
-        return self.rfile.read(min(length, MAX_BODY)) if length else b""
+        length = min(int(self.headers.get("content-length") or 0), MAX_BODY)
+        body = self.rfile.read(length) if length else b""
+        if len(body) < length:
+            raise ConnectionResetError("the client went away in the middle of its request")
+        return body
 
     def _send(self, answer: SimResponse, kind: str = "") -> None:
         self.send_response(answer.status)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowrun.connector import Item, Receipt, Target, Verdict
+from flowrun.egress import sending_while
 from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
 from flowrun.flow.model import Flow
 from flowrun.logs import log
 from flowrun.plan import Mapped
 from flowrun.store import Held, Row, Store
 from flowrun.store.lanes import boot_time
-from flowrun.transport import sending_while
 from flowrun.writer.counts import Counts
 
 Ready = tuple[Row, Mapped, str, str, bool]

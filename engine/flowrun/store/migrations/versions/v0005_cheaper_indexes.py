@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import text
 
-revision = "0008"
+revision = "0005"
 down_revision = "0004"
 
 
