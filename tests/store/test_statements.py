@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from sqlalchemy import text
 
 from flowrun.store import Incoming, Store, statements
@@ -61,3 +62,15 @@ def test_a_list_may_be_empty_or_hold_anything(store: Store) -> None:
         assert sorted(key for key, *_ in statements.HEADS.run(tx, flow="f", names=odd)) == sorted(odd)
         assert tx.execute(text("SELECT count(*) FROM lanes")).scalar() == len(odd)
     assert [(row.key, row.payload) for row in store.records(flow="f")] == [(key, {"v": key}) for key in odd]
+
+
+def test_large_payloads_go_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value would be larger than a database takes."""
+    monkeypatch.setattr(statements, "MOST_BYTES", 100)
+    sizes = []
+    encode = statements.encode_json
+    monkeypatch.setattr(statements, "encode_json", lambda value: sizes.append(len(encode(value))) or encode(value))
+    notes = ["x" * n for n in (0, 90, 90, 500, 1, 1)]
+    store.inbox.add("f", [Incoming(str(n), None, str(n), {"note": note}) for n, note in enumerate(notes)])
+    assert [row.payload["note"] for row in store.records(flow="f")] == notes, "all, and in their order"
+    assert max(sizes) < 600

@@ -85,7 +85,7 @@ class Inbox:
             self._supersede(tx, flow, {key: v for key, v in overtaken.items() if key in before}, now)
         if not self._db.shared:
             self._open_lanes(tx, flow, {lane for _, _, lane, _, state, _ in new if state == "received"}, now)
-        st.ADD.run(tx, flow=flow, rows=new, run=run, now=now)
+        st.ADD.run_many(tx, new, flow=flow, run=run, now=now)
         moved = [[key, *head] for key, head in sorted(heads.items()) if head != before.get(key)]
         if moved:
             st.MOVE_HEADS.run(tx, flow=flow, rows=moved, now=now)

@@ -110,7 +110,7 @@ class Outcomes:
             tx.execute(delete(t.sent).where(s.flow == bindparam("b_flow"), s.object == bindparam("b_object")), objects)
         if going:
             rows = [[one.key, one.row.seq, one.print_, encode_json(one.body).decode()] for one in going]
-            st.INTEND.run(tx, flow=going[0].row.flow, rows=rows, now=now)
+            st.INTEND.run_many(tx, rows, flow=going[0].row.flow, now=now)
         return set(seqs) - live
 
     @staticmethod
@@ -132,8 +132,7 @@ class Outcomes:
         if plain:
             st.CONFIRM.run(tx, ids=plain, now=now)
         rest = [_values(one) for one in endings if not _is_plain(one)]
-        if rest:
-            st.END.run(tx, rows=rest, now=now)
+        st.END.run_many(tx, rest, now=now)
         self._close_older_letters(tx, endings, now)
         events = [
             {
@@ -162,8 +161,7 @@ class Outcomes:
             for one in endings
             if one.journal == "done" and one.receipt is not None
         ]
-        if done:
-            st.RECEIVE.run(tx, rows=done, now=now)
+        st.RECEIVE.run_many(tx, done, now=now)
         undone = [{"b_flow": one.row.flow, "b_intent": one.intent} for one in endings if one.journal == "forget"]
         if undone:
             tx.execute(delete(t.journal).where(*which), undone)

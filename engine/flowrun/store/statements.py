@@ -22,6 +22,7 @@ from sqlalchemy import Connection, CursorResult, TextClause, text
 from flowrun.store.rows import COLUMNS
 from flowrun.values import encode_json
 
+MOST_BYTES = 16 << 20  # of payloads, bodies and answers in one value; PostgreSQL takes 256 MB
 _TYPES = {"int": "bigint", "float": "double precision", "text": "text", "bytes": "bytes"}
 
 
@@ -50,6 +51,20 @@ class Statement:
                     listed = encode_json(_printable(value)).decode()
                 values[name] = f"{{{listed[1:-1]}}}" if name == "ids" and dialect == "postgresql" else listed
         return tx.execute(self.on[dialect], values)
+
+    def run_many(self, tx: Connection, rows: list[list[Any]], **values: Any) -> None:
+        """The same for rows of any size: in as many parts as they need."""
+        large = [n for n, kind in enumerate(self.columns.values()) if kind == "bytes"]
+        part: list[list[Any]] = []
+        room = MOST_BYTES
+        for row in rows:
+            room -= sum(len(row[n] or "") for n in large)
+            if room < 0 and part:
+                self.run(tx, rows=part, **values)
+                part, room = [], MOST_BYTES - sum(len(row[n] or "") for n in large)
+            part.append(row)
+        if part:
+            self.run(tx, rows=part, **values)
 
 
 def _printable(values: list[Any]) -> list[Any]:
