@@ -91,11 +91,12 @@ def kinds() -> list[Alert]:
 def test_the_next_command_is_one_that_exists(alert: Alert) -> None:
     program, *args = shlex.split(next_command(alert, PROD))
     assert program == "flowrun"
-    name, command, rest = cli.resolve_command(cli.make_context("flowrun", [], resilient_parsing=True), args)
+    front = cli.make_context("flowrun", [], resilient_parsing=True)
+    name, command, rest = cli.resolve_command(front, args)
     assert name is not None and command is not None
-    context = command.make_context(name, rest)  # click reads the arguments; nothing is called
+    context = command.make_context(name, rest, parent=front)  # click reads the arguments; nothing is called
     sub = command.resolve_command(context, context._protected_args + context.args)  # type: ignore[attr-defined]
-    assert sub[1].make_context(sub[0], sub[2]) is not None
+    assert sub[1].make_context(sub[0], sub[2], parent=context) is not None
 
 
 def test_a_name_cannot_begin_a_command_of_its_own() -> None:

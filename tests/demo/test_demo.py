@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import flowrun.cli.demo as demo
+from flowrun.cli.main import cli
 from flowrun.templates import copy_templates
 
 
@@ -134,7 +135,7 @@ def test_it_fails_when_something_does_not_come_out(
         return written
 
     monkeypatch.setattr(demo, "copy_templates", spoiled)
-    result = CliRunner().invoke(demo.command, [], standalone_mode=False)
+    result = CliRunner().invoke(cli, ["demo"], standalone_mode=False)
     assert result.return_value == 1
     assert f"the demo failed: {said}" in result.output
 
@@ -142,7 +143,7 @@ def test_it_fails_when_something_does_not_come_out(
 def test_a_promise_that_does_not_hold_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = itertools.count()
     monkeypatch.setattr(demo.Demo, "writes", lambda self: next(counter))  # as if every run had written
-    result = CliRunner().invoke(demo.command, [], standalone_mode=False)
+    result = CliRunner().invoke(cli, ["demo"], standalone_mode=False)
     assert result.return_value == 1
     assert "the demo failed: the second run wrote to S/4HANA" in result.output
 
