@@ -345,6 +345,8 @@ def _sandboxed(
     path = project.root / ".flowrun" / "sandbox" / f"{name}.json"
     if path.is_file():
         simulator.load(decode_json(path.read_bytes()))
+    else:
+        simulator.furnish()
     if keep:
         stack.callback(_keep, simulator, path)
     stack.enter_context(simulator.running())

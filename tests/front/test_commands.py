@@ -116,7 +116,8 @@ def test_wrong_words_about_what_the_store_holds(shell: Shell, words: tuple[str, 
 
 def test_a_run_that_took_in_nothing_is_no_mistake(shell: Shell) -> None:
     shell("run", FLOW, "--env", "dev")
-    assert shell("runs", "1", "--env", "dev")[:2] == (0, "run 1 took in no records\n")
+    shell("run", FLOW, "--env", "dev")  # nothing is new
+    assert shell("runs", "2", "--env", "dev")[:2] == (0, "run 2 took in no records\n")
 
 
 def test_connections_say_which_setting_is_missing_and_which_system_is_down(

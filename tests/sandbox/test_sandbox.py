@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -91,3 +92,18 @@ def test_the_simulated_store_has_the_module_where_the_connection_says_so(profile
 
     settings = {"profile": profile} if profile else {}
     assert simulator_of(discover()["xcart"], "xcart", settings).compat is compat
+
+
+def test_a_new_project_finds_orders_and_customers_in_its_sandboxes(tmp_path: Path) -> None:
+    """``init`` and ``run``, nothing else; the second run meets what the first one left."""
+
+    def flowrun(*words: str, folder: Path) -> str:
+        command = [sys.executable, "-m", "flowrun", *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    flowrun("init", "shop", folder=tmp_path)
+    run = ("run", "xcart-orders-to-s4")
+    assert "3 read, 3 new, 3 confirmed; 3 sent" in flowrun(*run, folder=tmp_path / "shop")
+    assert "3 read, 0 new, 0 confirmed; 0 sent" in flowrun(*run, folder=tmp_path / "shop")

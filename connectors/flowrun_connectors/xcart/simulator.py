@@ -65,6 +65,14 @@ class XCartSimulator(Simulator):
         key = READ_ONLY_KEY if self.read_only else KEY
         return {"base_url": self.base_url, "api_key": key, "webhook_secret": WEBHOOK_SECRET}
 
+    def furnish(self) -> None:
+        """Two products, and three orders of guests: a small one, one from abroad, and a large one with a discount."""
+        self.add_product("mug-1", "Mug", "10.00", 12)
+        self.add_product("cup-1", "Cup", "4.50", 40)
+        self.place_order([("mug-1", "Mug", 2, "10.00")], customer_id=None, order_id=1)
+        self.place_order([("cup-1", "Cup", 6, "4.50")], customer_id=None, order_id=2, country="DE", tax="1.20")
+        self.place_order([("mug-1", "Mug", 150, "10.00")], customer_id=None, order_id=3, discount="75.00")
+
     def dump(self) -> Any:
         return {
             "orders": list(self.orders.values()), "products": list(self.products.values()),

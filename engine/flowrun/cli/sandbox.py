@@ -32,6 +32,7 @@ def command(connector: str, port: int, spec: str) -> None:
             help=f"did you mean '{guess}'?" if guess else f"installed: {', '.join(registry)}",
         )
     simulator = simulator_of(registry[connector], connector)
+    simulator.furnish()
     simulator.faults = Faults.parse(spec)
     with ExitStack() as stack:
         try:

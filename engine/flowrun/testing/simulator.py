@@ -89,6 +89,9 @@ class Simulator:
         """What flowrun.yaml would say to reach this simulator; secrets as plain text, they are made up."""
         return {"base_url": self.base_url}
 
+    def furnish(self) -> None:
+        """Put in a little of everything, so that flows can be tried at once: what a sandbox holds at its beginning."""
+
     def dump(self) -> Any:
         """The state as a JSON value."""
         return None

@@ -69,6 +69,14 @@ class S4HanaSimulator(Simulator):
         auth = {"token_url": f"{self.base_url}/oauth/token", **client}
         return {"base_url": self.base_url, "auth": {"oauth2_client_credentials": auth}}
 
+    def furnish(self) -> None:
+        """A customer, one for guests, and the stock of two materials in two plants; any material may be ordered."""
+        self.add_customer("17100001", "Ann Lee")
+        self.add_customer("17100099", "Guests of the shop")
+        self.add_stock("MUG-1", "1710", "20.000")
+        self.add_stock("MUG-1", "1720", "5.000")
+        self.add_stock("CUP-1", "1710", "48.000")
+
     def dump(self) -> Any:
         return self.world.dump()
 
