@@ -212,10 +212,6 @@ def to_time(form: str, zone_name: str | None) -> Callable[[Any], time]:
     return convert
 
 
-def date_text(value: date) -> str:
-    return value.isoformat()
-
-
 def datetime_text(value: datetime) -> str:
     """``2026-05-04T10:00:00Z``: UTC, fractions only where there are any."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -37,9 +37,6 @@ class Fuel:
         if self.left < 0:
             self.out()
 
-    def refill(self) -> None:
-        self.left = self.limit
-
     def out(self) -> NoReturn:
         raise OverBudget(
             f"budget_exceeded: the expression asks for more than {self.limit:,} steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowrun.credentials.schemes import SCHEMES, choices
@@ -301,11 +301,3 @@ def _no_references(r: Reader, node: Node | None) -> None:
                 )
             else:
                 stack.extend(entry.value for entry in at.entries)
-
-
-def documented(settings: Any) -> Mapping[str, tuple[str, str]]:
-    """Setting → (words, example), for the reference and the editor."""
-    found = {}
-    for name, one in _fields(settings).items():
-        found[name] = (str(one.metadata.get("doc", "")), str(one.metadata.get("example", "")))
-    return found

@@ -184,11 +184,6 @@ class Plan:
             setcontext(outer)
         return Explanation(outcome, events)
 
-    @property
-    def source_code(self) -> str:
-        """The generated function's text, for those who want to see it."""
-        return self._apply.built.source
-
     # -- failures --------------------------------------------------------------------------------------------------
 
     def _failed(self, function: _Function, error: Exception) -> Outcome:
