@@ -19,10 +19,11 @@ Freeze = Callable[[psycopg.Connection[Any]], None]
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(postgres, "IDLE_SECS", 0.3)
-    monkeypatch.setattr(postgres, "LOCK_SECS", 1.0)
     made = open_store(request.getfixturevalue("postgres")())
     made.inbox.add("f", [Incoming(key, None, key, {"id": key}) for key in ("a", "b")])
+    monkeypatch.setattr(postgres, "IDLE_SECS", 1.0)  # more than a busy machine keeps a process from going on
+    monkeypatch.setattr(postgres, "LOCK_SECS", 3.0)
+    made.database.engine.dispose()  # sessions from now on have them
     yield made
     made.close()
 
