@@ -24,7 +24,6 @@ from flowrun.testing.flow_tests import describe
 CHUNK = 1 << 18  # bytes read at once: some hundred records, whose bodies are written in one call
 LONGEST = 1 << 24  # bytes of one line
 GARBAGE = 50_000  # objects; a block makes fewer, so collecting begins only where cycles are left behind
-NEWLINE = ord("\n")
 TOO_LONG = b"\0 too long"
 
 Say = Callable[[list[tuple[int, str]]], None]
@@ -43,14 +42,14 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
     """Map every line; bodies and problems leave after each block. Line numbers count from 1."""
     tally = Tally()
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    encode_into = msgspec.json.Encoder(decimal_format="number").encode_into
     thresholds = gc.get_threshold()
     gc.set_threshold(GARBAGE, *thresholds[1:])
     stack = ExitStack()
     apply = stack.enter_context(plan.applying(snapshot))
     try:
         for block in blocks:
-            bodies = bytearray()
+            bodies: list[Any] = []
+            numbers: list[int] = []  # of the lines they come from
             problems: list[tuple[int, str]] = []
             for number, line in enumerate(block, tally.lines + 1):
                 try:
@@ -66,22 +65,20 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
                     continue
                 outcome = apply(record)
                 if type(outcome) is Mapped:
-                    try:
-                        encode_into(outcome.body, bodies, -1)
-                    except ValueError as error:
-                        del bodies[bodies.rfind(b"\n") + 1 :]  # what was written of it
-                        problems.append((number, f"bad_data: cannot be written as JSON: {error}"))
-                        tally.failed += 1
-                        continue
-                    bodies.append(NEWLINE)
+                    bodies.append(outcome.body)
+                    numbers.append(number)
                     if outcome.warnings:
                         problems += [(number, f"warning: {words}") for words in outcome.warnings]
                 else:
                     problems.append((number, describe(outcome)))
                     tally.failed += not isinstance(outcome, Skipped)
+            written, refused = _as_lines(bodies)
+            if refused:
+                problems = sorted([*problems, *((numbers[place], words) for place, words in refused)], key=_by_line)
+                tally.failed += len(refused)
             tally.lines += len(block)
-            if bodies:
-                out.write(bodies)
+            if written:
+                out.write(written)
                 out.flush()  # whoever reads the other end of a pipe waits for no more than a block
             if problems:
                 say(problems)
@@ -89,6 +86,26 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
         stack.close()
         gc.set_threshold(*thresholds)
     return tally
+
+
+def _as_lines(bodies: list[Any]) -> tuple[bytes, list[tuple[int, str]]]:
+    """The bodies as lines of JSON, and those that cannot be written: their places, and why."""
+    encoder = msgspec.json.Encoder(decimal_format="number")
+    try:
+        return encoder.encode_lines(bodies), []
+    except ValueError:
+        pass
+    written, refused = bytearray(), []
+    for place, body in enumerate(bodies):
+        try:
+            written += encoder.encode(body) + b"\n"
+        except ValueError as error:
+            refused.append((place, f"bad_data: cannot be written as JSON: {error}"))
+    return bytes(written), refused
+
+
+def _by_line(problem: tuple[int, str]) -> int:
+    return problem[0]
 
 
 def _unreadable(line: bytes, error: Exception) -> str:
