@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from flowrun.diagnostics import NOWHERE, Span
 
 _serial = count(1)
+_TEXTS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 Aside = list[tuple[int, str, Span]]
 """Lines kept apart: how much deeper than where they are inserted, the text, the span."""
@@ -26,6 +28,17 @@ class Fact(NamedTuple):
 
 
 _NOTHING = Fact()
+
+
+@dataclass(slots=True)
+class _Loop:
+    """Where a loop begins, what was certain there, and the lines that were moved out of it."""
+
+    start: int
+    depth: int
+    facts: dict[str, Fact]
+    moved: list[tuple[int, str, Span]]
+    known: dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,8 @@ class Code:
         self._temps = count(1)
         self._reads: dict[tuple[str, tuple[str | int, ...], str], str] = {}
         self._facts: dict[str, Fact] = {}
+        self._loops: list[_Loop] = []
+        self._dicts: set[str] = set()
         self.constants: dict[str, Any] = {}  # roots whose value is the same for every record
 
     # -- values that were read already --------------------------------------------------------------------------
@@ -140,6 +155,29 @@ class Code:
             self._facts = {local: fact for local, fact in facts.items() if local in self._facts}
 
     @contextmanager
+    def loop(self, header: str) -> Iterator[None]:
+        """A block that runs many times; see ``once``."""
+        loop = _Loop(len(self._lines), self._depth, self._facts.copy(), [], {})
+        self._loops.append(loop)
+        try:
+            with self.block(header):
+                yield
+        finally:
+            self._loops.pop()
+            self._lines[loop.start : loop.start] = loop.moved
+
+    def once(self, root: str, text: str, form: str) -> str | None:
+        """A local that is assigned ``text`` before the outermost loop at whose start ``root`` was text already; None
+        outside of such loops. text: cheap, made of nothing but ``root``, and never an error. form: names it."""
+        for loop in self._loops:
+            if loop.facts.get(root, _NOTHING).text:
+                if (root, form) not in loop.known:
+                    loop.known[root, form] = self.temp()
+                    loop.moved.append((loop.depth, f"{loop.known[root, form]} = {text}", self._span))
+                return loop.known[root, form]
+        return None
+
+    @contextmanager
     def aside(self) -> Iterator[Aside]:
         """Lines emitted inside are kept apart; ``insert`` puts them where it is called (at that depth), or nowhere."""
         start, depth = len(self._lines), self._depth
@@ -164,11 +202,32 @@ class Code:
         finally:
             self._span = outer
 
+    def object(self, name: str) -> str:
+        """Lines for a dict named so; ``set_`` fills it. What nobody reads as a whole is not made at all."""
+        self._dicts.add(name)
+        self.line(f"{name} = {{}}")
+        return name
+
+    def set_(self, name: str, key: str, local: str) -> None:
+        """One entry of such a dict. Whoever knows the local reads that instead."""
+        self.line(f"{name}[{self.bind(key)}] = {local}")
+        self.remember(name, (key,), local)
+
+    def _used(self) -> Aside:
+        lines = self._lines
+        for name in self._dicts:
+            fills = (f"{name} = {{}}", f"{name}[")
+            mentions = re.compile(rf"\b{name}\b")
+            bare = [_TEXTS.sub("", text) for _, text, _ in lines if name in text]
+            if all(len(mentions.findall(text)) == text.startswith(fills) for text in bare):
+                lines = [line for line in lines if not line[1].startswith(fills)]
+        return lines
+
     def build(self, arguments: str, *, name: str = "generated", extra: Mapping[str, Any] | None = None) -> Built:
         """Compile ``def name(arguments): …`` over the bound names. The text is kept for tracebacks."""
         lines = [f"def {name}({arguments}):"]
         spans = [NOWHERE]
-        for depth, text, span in self._lines or [(1, "pass", NOWHERE)]:
+        for depth, text, span in self._used() or [(1, "pass", NOWHERE)]:
             lines.append("    " * depth + text)
             spans.append(span)
         source = "\n".join(lines) + "\n"

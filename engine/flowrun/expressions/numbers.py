@@ -232,9 +232,9 @@ def equal(a: Any, b: Any) -> bool:
     if type(a) is type(b):
         return bool(a == b)
     if type(b) is str and type(a) is Decimal:
-        return plain_decimal(b) == a
+        return _spelled(a, b) or plain_decimal(b) == a
     if type(a) is str and (type(b) is int or type(b) is Decimal):
-        return plain_decimal(a) == b
+        return _spelled(b, a) or plain_decimal(a) == b
     if isinstance(a, str) and is_number(b):
         a = plain_decimal(a)
     elif isinstance(b, str) and is_number(a):
@@ -242,6 +242,11 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, float) or isinstance(b, float):
         a, b = _unfloat(a), _unfloat(b)
     return bool(a == b)
+
+
+def _spelled(value: int | Decimal, text: str) -> bool:
+    """Whether the text is how the number is written, as totals are that agree; told sooner than by reading it."""
+    return str(value) == text and not text.strip("-.0123456789")  # what str makes of these is plain
 
 
 def _unfloat(value: Any) -> Any:

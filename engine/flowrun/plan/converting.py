@@ -191,7 +191,8 @@ class Converting(Lines):
     def _new_text(self, call: ConverterCall, v: str, most: int | None, slow: str) -> str:
         name = call.name
         if name in ("trim", "upper", "lower"):
-            result = self.local(f"{v}.{'strip' if name == 'trim' else name}()")
+            made = f"{v}.{'strip' if name == 'trim' else name}()"
+            result = (None if self.code.explain else self.code.once(v, made, name)) or self.local(made)
             if name == "trim" and most is not None:
                 self.code.learn(result, most=most)
             return result
@@ -256,10 +257,13 @@ class Converting(Lines):
         most = contract.max_length
         if known.text and (most is None or (known.most is not None and known.most <= most)):
             return v
-        tests = [] if known.text else [f"type({v}) is str"]
-        if most is not None:
-            tests.append(f"len({v}) <= {most}")
-        result = self.local(f"{v} if {' and '.join(tests)} else {call}")
+        if known.text:
+            with code.block(f"if len({v}) > {most}:"):
+                code.line(call)  # says what is wrong
+            code.learn(v, most=most)
+            return v
+        test = f"type({v}) is str" + (f" and len({v}) <= {most}" if most is not None else "")
+        result = self.local(f"{v} if {test} else {call}")
         code.learn(result, text=True, said=known.said, most=most)
         return result
 

@@ -67,16 +67,13 @@ class ValueEmitter(Steps):
                 if not sure:
                     code.line(f"{local} = {local} or {absent}")
             built.append((name, local, sure))
-        first = next((i for i, (_, _, sure) in enumerate(built) if not sure), len(built))
         result = code.temp("o")
-        pairs = ", ".join(f"{code.bind(name)}: {local}" for name, local, _ in built[:first])
-        code.line(f"{result} = {{{pairs}}}")
-        for name, local, sure in built[first:]:
-            if sure:
-                code.line(f"{result}[{code.bind(name)}] = {local}")
-            else:
-                with code.block(f"if {local} is not {absent}:"):
-                    code.line(f"{result}[{code.bind(name)}] = {local}")
+        pairs = ", ".join(f"{code.bind(name)}: {local}" for name, local, _ in built)
+        code.line(f"{result} = {{{pairs}}}")  # at once, since a dict that grows is made twice
+        for name, local, sure in built:
+            if not sure:
+                with code.block(f"if {local} is {absent}:"):
+                    code.line(f"del {result}[{code.bind(name)}]")
         return result, any(sure for _, _, sure in built)
 
     def field(self, one: FieldMapping, names: Names, path: Path) -> tuple[str, bool]:
@@ -261,7 +258,7 @@ class ValueEmitter(Steps):
             if origin.number:
                 counter = self.local("0", "n")
                 inner[origin.number] = counter
-            with self.code.block(f"for {row} in {items}:"):
+            with self.code.loop(f"for {row} in {items}:"):
                 if origin.where is not None:
                     held = self.expr(origin.where, {k: v for k, v in inner.items() if k != origin.number})
                     with self.code.block(f"if not {held}:"):

@@ -328,8 +328,7 @@ class _Named:
         self.lookups = {f"lookups.{name}": lookup for name, lookup in flow.lookups.items()}
         self.done: set[str] = set()
         if flow.vars:
-            code.line("vars = {}")
-            names["vars"] = "vars"
+            names["vars"] = code.object("vars")
 
     def need(self, needed: set[str]) -> None:
         for name in needed & self.lookups.keys():  # never in a circle: the checker refuses that
@@ -359,9 +358,8 @@ class _Named:
         with emitter.at(variable.span, (name,)):
             emitter.event("begin", f"({name!r},)", emitter.fn(variable.span))
             local, _ = emitter.value(variable.value, self.names, (name,), None, raw=True)
-            code.line(f"vars[{code.bind(variable.name)}] = {local}")
+            code.set_("vars", variable.name, local)
             emitter.event("end", local)
-        code.remember("vars", (variable.name,), local)
 
 
 def _used(flow: Flow) -> set[str]:

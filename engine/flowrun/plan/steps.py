@@ -21,8 +21,11 @@ class Steps(Converting):
         word = self._text_first(value, v, contract, raw)
         if word is not None:
             v = self._made_text(v, word, f"{self.fn(needed_text, 'needed')}({v}, {self.fn(said(value))}, {word[0]!r})")
+        given = v
         value, v = self._bared(value, v)
         self._unless_said(value, v, missing)
+        if v != given:
+            self.code.learn(given, said=True)  # something was left of it when it was trimmed
         if value.lookup is not None:
             v = self._lookup(self.lookups[value.lookup], v, names, path)
             self._unless_said(value, v, missing)
@@ -100,10 +103,11 @@ class Steps(Converting):
             with code.aside() as lines:
                 code.learn(result, text=text, said=True, most=most)
                 fitted = self._fitted(value, result, contract)
-            if fitted != result:
+            if lines:
                 with code.block("else:"):
                     code.insert(lines)
-                    code.line(f"{result} = {fitted}")
+                    if fitted != result:
+                        code.line(f"{result} = {fitted}")
         if text and usual:
             code.learn(result, text=True, said=True)
         return result, sure
