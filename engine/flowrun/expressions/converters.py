@@ -160,12 +160,14 @@ def _place(digits: int) -> Decimal:
 def _decimal(digits: str, rounding: str | None = None) -> Convert:
     place = _place(int(digits))
     how = _ROUNDINGS[rounding] if rounding else None
-    quantize = Decimal.quantize
+    quantize, same = Decimal.quantize, Decimal.same_quantum
 
     def convert(value: Any) -> Decimal:
         found = plain_decimal(value) if type(value) is str else None
         if found is None:
             found = value if type(value) is Decimal else Decimal(number_of(value, "decimal"))
+        if found and same(found, place):
+            return found  # as sums of amounts are; sooner told than done
         if how is not None:
             result = quantize(found, place, how, EXACT_ROUND)
             return result if result else abs(result)  # no -0.00

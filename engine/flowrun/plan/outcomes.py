@@ -23,7 +23,7 @@ class Identity:
     group: str | None = None
 
 
-class Mapped(msgspec.Struct):  # one is made per record, and a dataclass takes four times as long to make
+class Mapped(msgspec.Struct, gc=False):  # one is made per record, and a dataclass takes four times as long to make
     """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run.
     lookups: what the record was mapped with; ``Plan.saves`` wants it."""
 

@@ -105,12 +105,10 @@ class Plan:
 
         def mapped(record: Mapping[str, Any]) -> Outcome:
             fuel.left = limit
-            warnings: list[str] = []
             try:
-                body, key, match = call(record, lookups, fuel, warnings)
+                return call(record, lookups, fuel, [])  # type: ignore[no-any-return]
             except Exception as error:
                 return self._failed(self._apply, error)
-            return Mapped(body, key, match, tuple(warnings) if warnings else (), lookups)
 
         return mapped
 
@@ -171,13 +169,11 @@ class Plan:
         if self._explain is None:
             self._explain = self._generate_apply(explain=True)
         events: list[Event] = []
-        warnings: list[str] = []
         outer = getcontext()
         setcontext(EXACT)
         outcome: Outcome
         try:
-            body, key, match = self._explain.call(record, lookups, Fuel(), warnings, events.append)
-            outcome = Mapped(body, key, match, tuple(warnings), lookups)
+            outcome = self._explain.call(record, lookups, Fuel(), [], events.append)
         except Exception as error:
             outcome = self._failed(self._explain, error)
         finally:
@@ -258,7 +254,8 @@ class Plan:
                     with emitter.at(value.span, ("save",)):
                         emitter.value(value, names, ("save",), None, raw=True)
         match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
-        code.line(f"return {body}, {key}, {{{match}}}")
+        words = "tuple(warnings) if warnings else ()"
+        code.line(f"return {emitter.fn(Mapped)}({body}, {key}, {{{match}}}, {words}, look)")
         arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
         return _Function(code.build(arguments, name="apply"), emitter)
 
