@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,12 @@ from flowrun.store import Store, open_store
 from flowrun.values import system_clock
 
 ROOT = Path(__file__).parent.parent
+_MEMORY = 8 << 30
+
+# A made-up input that takes all memory is then a MemoryError that shows the input, not a machine that stands still.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_AS)
+if _soft == resource.RLIM_INFINITY or _soft > _MEMORY:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _hard))
 
 
 @pytest.fixture
