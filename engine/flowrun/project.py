@@ -126,6 +126,7 @@ class Project:
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
     store_key: Any = None
+    store_keep: str | None = None  # as written: 90d
     converters: tuple[str, ...] = ()
     on_error: Map | None = None
     document: Document | None = None
@@ -267,7 +268,7 @@ _KEYS = {
     "project": "the project's name",
     "connections": "the systems this project talks to",
     "environments": "dev, test, qa, prod …: values, sandboxes, store",
-    "store": "how what must be kept secret is kept",
+    "store": "how the state is kept: what is encrypted, and how long",
     "alerts": "where alerts go, by name",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
@@ -305,6 +306,7 @@ class _Reader:
             owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
             secrets_dir=self.text(top.get("secrets")) or None,
             store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
+            store_keep=self.text(dict(self.entries(top.get("store"))).get("keep")) or None,
             converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,
             document=self.document,

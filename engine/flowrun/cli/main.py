@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "trace": ("trace", "Follow one business object through all flows."),
+    "state": ("state", "What the store holds, whether it is whole; cursors, backup, retention, erasure."),
     "connections": ("connections", "Check credentials, authorize, pull contracts."),
     "connectors": ("connectors", "List installed connectors and what they can do."),
     "sandbox": ("sandbox", "Serve a simulated system."),

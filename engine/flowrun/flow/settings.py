@@ -212,7 +212,9 @@ def _limits(r: Reader, node: Node) -> None:
 
 
 def _store(r: Reader, node: Node | None) -> None:
-    key = r.box(node, words.STORE, "store").get("key")
+    parts = r.box(node, words.STORE, "store")
+    r.duration(parts.get("keep"), "keep")
+    key = parts.get("key")
     if key is not None and not (isinstance(key, Map) and key.keys() in _KEY_REFERENCES):
         at = node.index["key"].key if isinstance(node, Map) else key
         r.say("FR197", "'key' is a secret written out", at, help="key: { env: FLOWRUN_KEY }; see: flowrun why FR197")

@@ -223,7 +223,7 @@ PROJECT: Box = {
     "project": Word("The project's name.", "text", False, "shop-to-erp"),
     "connections": Word("The systems this project talks to, by name.", "connections"),
     "environments": Word("dev, test, qa, prod …: values, sandboxes, store.", "environments"),
-    "store": Word("How what must be kept secret is kept in the state.", "store"),
+    "store": Word("How the state is kept: what is encrypted, and how long.", "store"),
     "alerts": Word("Where alerts go, by name.", "alerts"),
     "owners": Word("Who answers for flows, by name.", "plain"),
     "secrets": Word(
@@ -260,6 +260,7 @@ AUTH: Mapping[str, Box] = {
 
 STORE: Box = {
     "key": Word("What stored tokens are encrypted with: 32 bytes in base64.", "key", False, "{ env: FLOWRUN_KEY }"),
+    "keep": Word("How long flowrun state prune keeps what has ended.", "duration", False, "90d"),
 }
 
 LIMITS: Box = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from flowrun.store import schema as t
 from flowrun.store import statements as st
@@ -161,6 +161,13 @@ class Cursors:
         query = select(t.cursors).order_by(t.cursors.c.id.desc()).limit(limit)
         if flow is not None:
             query = query.where(t.cursors.c.flow == flow)
+        with self._db.transaction() as tx:
+            return [dict(found) for found in tx.execute(query).mappings()]
+
+    def newest(self) -> list[dict[str, Any]]:
+        """The cursor of each flow: id, flow, value, run, at."""
+        c = t.cursors.c
+        query = select(t.cursors).where(c.id.in_(select(func.max(c.id)).group_by(c.flow))).order_by(c.flow)
         with self._db.transaction() as tx:
             return [dict(found) for found in tx.execute(query).mappings()]
 

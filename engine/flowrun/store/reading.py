@@ -69,6 +69,12 @@ def heads_of(store: Store, flow: str, keys: Iterable[str]) -> dict[str, Head]:
     return found
 
 
+def one_moment(tx: Connection) -> None:
+    """From here on all that is read is of one moment. PostgreSQL's reader says so itself; SQLite's begins here."""
+    if tx.dialect.name == "sqlite" and not tx.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        tx.exec_driver_sql("BEGIN")
+
+
 class Untouched(Database):
     """A database that is read as it stands, beside whoever writes it.
 

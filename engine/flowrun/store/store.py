@@ -16,7 +16,7 @@ from flowrun.store import schema as t
 from flowrun.store.alert_book import AlertBook
 from flowrun.store.circuits import Circuits
 from flowrun.store.database import Database, open_database
-from flowrun.store.inbox import Cursors, Inbox
+from flowrun.store.inbox import Cursors, Inbox, current_cursor
 from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
@@ -94,6 +94,37 @@ class Store:
         with self.transaction() as tx:
             found = tx.execute(select(r.state, func.count()).where(r.flow == flow).group_by(r.state)).all()
         return {str(state): int(count) for state, count in found}
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Of each flow: flow, records (state → count), oldest_waiting (seconds since 1970, or None) and its key,
+        cursor."""
+        r = t.records.c
+        with self.transaction() as tx:
+            counts: dict[str, dict[str, int]] = {}
+            grouped = select(r.flow, r.state, func.count()).group_by(r.flow, r.state).order_by(r.flow, r.state)
+            for flow, state, count in tx.execute(grouped):
+                counts.setdefault(flow, {})[state] = count
+            found = []
+            for flow, states in counts.items():
+                waiting = (
+                    select(r.received_at, r.key).where(r.flow == flow, t.is_open(r.state)).order_by(r.seq).limit(1)
+                )
+                since, key = tx.execute(waiting).first() or (None, None)
+                found.append(
+                    {"flow": flow, "records": states, "oldest_waiting": since, "oldest_waiting_key": key,
+                     "cursor": current_cursor(tx, flow)}
+                )  # fmt: skip
+            return found
+
+    def size(self) -> int:
+        """Bytes that the database takes."""
+        with self.transaction() as tx:
+            if tx.dialect.name == "sqlite":
+                pages, page = (
+                    tx.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")
+                )
+                return int(pages) * int(page)
+            return int(tx.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
 
     def receipt(self, seq: int) -> Mapping[str, Any] | None:
         """target_id, created, how, response (JSON bytes), at: of a record that was delivered."""

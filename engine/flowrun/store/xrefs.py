@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from flowrun.store import schema as t
 from flowrun.store.database import Database
@@ -89,6 +89,13 @@ class Xrefs:
             query = query.where(t.xref.c.name == name)
         with self._db.transaction() as tx:
             return [dict(found) for found in tx.execute(query.order_by(t.xref.c.name, t.xref.c.id)).mappings()]
+
+    def sizes(self) -> dict[str, int]:
+        """Rows of each table, by name."""
+        x = t.xref.c
+        with self._db.transaction() as tx:
+            found = tx.execute(select(x.name, func.count()).group_by(x.name).order_by(x.name)).all()
+        return {str(name): int(count) for name, count in found}
 
     def _audit(self, tx: Connection, who: str, action: str, detail: str) -> None:
         tx.execute(insert(t.audit).values(at=self._db.time(tx), who=who, action=action, detail=detail))

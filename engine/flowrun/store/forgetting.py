@@ -1,0 +1,135 @@
+"""Erasure on request: what a record held of a person is overwritten; that the record was, and how it ended, stays, so
+that sums still hold and the same record coming again is still known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, String, Table, cast, func, insert, or_, select, update
+
+from flowrun.store import schema as t
+from flowrun.store.database import Database
+from flowrun.store.rows import Row, row_of
+from flowrun.values import decode_json, encode_json
+
+FORGOTTEN = {"forgotten": True}
+_BODY = encode_json(FORGOTTEN)
+_KEPT = ("receipt", "how", "at", "class", "field", "found")  # of a history entry: said by systems, not of a person
+_SHORTEST = 4  # characters of a value that is looked for in other texts; a shorter one is in everything
+_WORD = "(forgotten)"
+_PART = 500
+
+
+def holding(database: Database, words: str) -> list[Row]:
+    """Records of all flows that hold a text: as they came, as they were mapped, in what was sent or answered."""
+    r, j = t.records.c, t.journal.c
+    like = _like(words)
+    held = [cast(column, String).like(like, escape="\\") for column in (r.key, r.error_message)]
+    found: dict[int, Row] = {}
+    with database.transaction() as tx:
+        inside = select(t.records).where(
+            or_(*held, _holds(tx, r.payload, like), _holds(tx, r.body, like), r.seq.in_(
+                select(j.seq).where(or_(_holds(tx, j.body, like), _holds(tx, j.response, like)))
+            ))
+        ).order_by(r.seq)  # fmt: skip
+        for one in tx.execute(inside).mappings():
+            found[one["seq"]] = row_of(one)
+    return list(found.values())
+
+
+def forget(database: Database, rows: Sequence[Row], *, reason: str, who: str) -> None:
+    """Overwrite them in one transaction, audited without what is erased. They must have ended. Raises StoreError.
+
+    Afterwards the file or the tables are swept, so that nothing is left in free pages.
+    """
+    seqs = [row.seq for row in rows]
+    with database.transaction() as tx:
+        if not database.shared:
+            tx.exec_driver_sql("PRAGMA secure_delete=ON")
+        values = sorted(_values(tx, rows), key=len, reverse=True)
+        for start in range(0, len(seqs), _PART):
+            _overwrite(tx, seqs[start : start + _PART])
+        flows = {row.flow for row in rows}
+        _clean(tx, t.alerts, ("message", "examples"), values, t.alerts.c.flow.in_(flows))
+        _clean(tx, t.alert_notices, ("facts", "error"), values, None)
+        detail = f"{len(rows)} records of {', '.join(sorted(flows))}: {reason}"
+        tx.execute(insert(t.audit).values(at=database.time(tx), who=who, action="state forget", detail=detail))
+    sweep(database)
+
+
+def sweep(database: Database) -> None:
+    """Leave nothing of what was deleted in the database's free space."""
+    with database.engine.connect() as connection:
+        if database.shared:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
+                "VACUUM records, journal, history, alerts, alert_notices, audit"
+            )
+            return
+    raw = database.engine.raw_connection()
+    try:
+        raw.execute("VACUUM")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        raw.close()
+
+
+def _overwrite(tx: Connection, seqs: Sequence[int]) -> None:
+    r, j, h = t.records.c, t.journal.c, t.history.c
+    tx.execute(update(t.records).where(r.seq.in_(seqs)).values(payload=_BODY))
+    tx.execute(update(t.records).where(r.seq.in_(seqs), r.body.is_not(None)).values(body=_BODY))
+    said = or_(r.error_message.is_not(None), r.error_help.is_not(None))
+    tx.execute(update(t.records).where(r.seq.in_(seqs), said).values(error_message=_WORD, error_help=None))
+    tx.execute(update(t.journal).where(j.seq.in_(seqs)).values(body=_BODY, response=None))
+    for id_, detail in tx.execute(select(h.id, h.detail).where(h.seq.in_(seqs))).all():
+        kept = {name: value for name, value in decode_json(detail).items() if name in _KEPT}
+        tx.execute(update(t.history).where(h.id == id_).values(detail=encode_json({**kept, **FORGOTTEN}).decode()))
+
+
+def _values(tx: Connection, rows: Sequence[Row]) -> set[str]:
+    """The texts that stood in the records, to be found in what quotes them; not their keys, by which they are known."""
+    keys = {row.key for row in rows}
+    found: set[str] = set()
+    for row in rows:
+        found |= set(_texts((row.payload, row.body)))
+    found = {text for text in found if len(text) >= _SHORTEST and text not in keys}
+    return found | {encode_json(text).decode()[1:-1] for text in found}  # as they stand inside of JSON
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _clean(tx: Connection, table: Table, columns: Iterable[str], values: Sequence[str], where: Any) -> None:
+    query = select(table.c.id, *(table.c[name] for name in columns))
+    for id_, *texts in tx.execute(query if where is None else query.where(where)).all():
+        changed = {}
+        for name, text in zip(columns, texts, strict=True):
+            bare = text
+            for value in values:
+                if bare and value in bare:
+                    bare = bare.replace(value, _WORD)
+            if bare != text:
+                changed[name] = bare
+        if changed:
+            tx.execute(update(table).where(table.c.id == id_).values(**changed))
+
+
+def _like(words: str) -> str:
+    for mark in ("\\", "%", "_"):
+        words = words.replace(mark, f"\\{mark}")
+    return f"%{words}%"
+
+
+def _holds(tx: Connection, column: Any, like: str) -> Any:
+    """Whether a column of JSON bytes holds a text; bytes are no text to either database until they are told."""
+    if tx.dialect.name == "sqlite":
+        return cast(column, String).like(like, escape="\\")
+    return func.convert_from(column, "UTF8").like(like, escape="\\")
