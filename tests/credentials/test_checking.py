@@ -52,7 +52,7 @@ def findings(root: Path, lines: str) -> list[dict[str, Any]]:
         ("    auth: { basic: { user: [a], password: { secret: p } } }", "FR031", "", "user"),
         ("    client_key_password: written-out", "FR197", "", "client_key_password"),
         ("store: { key: AAAA }", "FR197", "7:10", "FLOWRUN_KEY"),
-        ("store: { kee: { env: X } }", "FR030", "7:10", "key"),
+        ("store: { kyy: { env: X } }", "FR030", "7:10", "key"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_place(tmp_path: Path, lines: str, code: str, place: str, words: str) -> None:

@@ -281,7 +281,7 @@ class Reader:
             return None
         text = self.text(node, what)
         found = seconds(text)
-        if found is None:
+        if found is None and isinstance(node, Scalar):  # otherwise it is said already
             self.say("FR039", f"{what} is a time span such as 30s, 15m, 2h or 1d, not '{text}'", node)
         return found
 
