@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 import uuid
@@ -26,6 +27,7 @@ from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
 SHARED_CLAIM = 2 * SUB_BATCH  # the same where several workers share a flow, so that each finds some
 LOOK_SECS = 1.0  # between two looks for work that another worker may give back early
+BACK_SECS = (5.0, 30.0)  # between two looks at an open circuit, at random: when it closes, workers come back one by one
 LOCKED_SECS = 0.1  # between two tries at lanes that are due and locked: another worker claims them just now, or froze
 
 
@@ -146,6 +148,7 @@ class Drain:
         patience: Patience | None = None,
         *,
         alone: bool = True,
+        chance: random.Random | None = None,
     ) -> None:
         """alone: nobody else delivers this flow."""
         self.flow = flow
@@ -157,6 +160,7 @@ class Drain:
         self._sleep = sleep
         self._patience = patience or Patience(flow.name, sleep)
         self._alone = alone
+        self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._width = CLAIM
         self._held: Held | None = None
 
@@ -178,29 +182,35 @@ class Drain:
         circuit = self.store.circuits.of(self.flow.target.connection)
         if (circuit is None or circuit.state == "failing") and self._claimed(failing=circuit is not None):
             return True
+        if circuit is not None and circuit.state != "failing":
+            self._width = 0  # who saw it open begins with one record again
         wait, probing = self._turn(circuit)
         if wait is None:
             return False
         if wait > 0:
             if self.store.time() + wait > until:
                 return False
+            if circuit is not None and circuit.state != "failing":
+                wait = min(wait, self._chance.uniform(*BACK_SECS))
             self._sleep(wait + 0.001)
         elif probing:
-            self._claimed(failing=True, probing=True)
+            self._claimed(failing=True)
         elif not self._alone:  # due, and yet there was nothing to claim: another process is at it
             self._sleep(LOCKED_SECS)
         return True
 
-    def _claimed(self, *, failing: bool, probing: bool = False) -> bool:
+    def _claimed(self, *, failing: bool) -> bool:
         """Whether there was something to claim; it is written then."""
         self.writer.counts.held = ""
         most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
-        self._width = 1 if probing else min(most, self._width * 4)  # after an outage it grows again, step by step
+        self._width = max(1, min(most, self._width * 4))  # after an outage it grows step by step
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
         if held.rows:
             self._held = held
             self._write(held, failing)
             self._held = None
+            if self.writer.counts.held:
+                self._width = 0
         return bool(held.rows)
 
     def _write(self, held: Held, failing: bool) -> None:
