@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from flowrun.store.inbox import Inbox
-from flowrun.store.lanes import Lanes
-from flowrun.store.outcomes import Outcomes
+from tests.faults.planted import no_deadline, no_fence, no_intent, no_supersede
 from tests.faults.world import ANSWERS, FLOWS, SEAMS, Broken, World
 
 SOAK = int(os.environ.get("FLOWRUN_MODEL_EXAMPLES", "1000"))
@@ -111,22 +109,6 @@ def test_it_holds_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.soak
 def test_it_holds_for_long_on_postgres(monkeypatch: pytest.MonkeyPatch, postgres: Callable[[], str]) -> None:
     run(machine(lambda root: postgres(), monkeypatch), SOAK, 100)
-
-
-def no_fence(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lanes, "still_held", lambda self, tx, held, ids: set(ids))
-
-
-def no_intent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Outcomes, "_intend", lambda self, tx, intents, flow_hash, now: set())
-
-
-def no_deadline(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("flowrun.writer.writer.boot_time", lambda: 0.0)
-
-
-def no_supersede(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Inbox, "_supersede", lambda self, tx, flow, overtaken, now: None)
 
 
 @pytest.mark.parametrize("bug", [no_fence, no_intent, no_deadline, no_supersede])
