@@ -25,10 +25,20 @@ LEASE_SECS = 4.0
 
 class Mill:
     def __init__(
-        self, root: Path, place: Path | str, erp: Any, shop: Any, orders: int, speed: float = 1.0, **more: Any
+        self,
+        root: Path,
+        place: Path | str,
+        erp: Any,
+        shop: Any,
+        orders: int,
+        speed: float = 1.0,
+        *,
+        lanes: int = 0,
+        **more: Any,
     ) -> None:
-        """speed: of the clock of the processes. more: lease (seconds), wait (seconds), limits (of the connection)."""
-        self.place, self.orders, self.erp = place, orders, erp
+        """lanes: that the orders go in; as many as orders without it. speed: of the clock of the processes. more: lease
+        (seconds), wait (seconds), limits (of the connection)."""
+        self.place, self.orders, self.erp, self.lanes = place, orders, erp, lanes or orders
         for number in range(1, orders + 1):
             shop.place_order([("ab-1", "Mug", number % 50 + 1, "10.00")], order_id=number)
         self.told = {
@@ -40,8 +50,9 @@ class Mill:
         store = open_store(place)
         store.xrefs.put([("customers", "42", "17100001")], "tester")
         records = [record for page in source.read(Query("orders", None, None)) for record in page.records]
-        assert len(records) == orders
-        store.inbox.add(FLOW, [Incoming(f"k{n}", None, f"k{n}", record) for n, record in enumerate(records)])
+        records.sort(key=lambda record: int(record["order_id"]))
+        assert [int(record["order_id"]) for record in records] == list(range(1, orders + 1))
+        store.inbox.add(FLOW, [Incoming(f"k{n}", None, str(n % self.lanes), one) for n, one in enumerate(records, 1)])
         with store.transaction() as tx:
             tx.execute(text("UPDATE lanes SET due = 0"))  # the children's clock is another one
         store.close()
@@ -54,18 +65,27 @@ class Mill:
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def placed(self) -> list[str]:
-        return sorted(order["PurchaseOrderByCustomer"] for order in self.erp.orders)
-
     def reached(self, count: int, secs: float = 120.0) -> None:
         end = time.monotonic() + secs
         while len(self.erp.orders) < count:
             assert time.monotonic() < end, f"{len(self.erp.orders)} of {count} orders after {secs} s"
             time.sleep(0.01)
 
+    def looked_up(self) -> list[str]:
+        """Filters of the questions after orders that may have arrived."""
+        asked = [request for request in self.erp.log if request.method == "GET" and "A_SalesOrder" in request.path]
+        return [request.query["$filter"] for request in asked if "$filter" in request.query]
+
+    def sends(self) -> int:
+        return sum(request.method == "POST" for request in self.erp.log)
+
     def all_once(self) -> None:
-        placed = self.placed()
-        assert len(placed) == len(set(placed)) == self.orders
+        """Each order stands once, those of a lane in the order they were taken in, and the store says so."""
+        placed = [int(order["PurchaseOrderByCustomer"].removeprefix("XC-")) for order in self.erp.orders]
+        assert sorted(placed) == list(range(1, self.orders + 1))
+        for lane in range(self.lanes):
+            of_lane = [number for number in placed if number % self.lanes == lane]
+            assert of_lane == sorted(of_lane)
         store = open_store(self.place)
         try:
             assert store.counts(FLOW) == {"confirmed": self.orders}

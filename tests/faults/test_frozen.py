@@ -23,6 +23,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     made.inbox.add("f", [Incoming(key, None, key, {"id": key}) for key in ("a", "b")])
     monkeypatch.setattr(postgres, "IDLE_SECS", 1.0)  # more than a busy machine keeps a process from going on
     monkeypatch.setattr(postgres, "LOCK_SECS", 3.0)
+    monkeypatch.setattr(postgres, "ANSWER_SECS", 8.0)  # the last resort, which is not to be needed
     made.database.engine.dispose()  # sessions from now on have them
     yield made
     made.close()

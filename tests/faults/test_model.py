@@ -118,3 +118,49 @@ def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: Any) -> No
     with pytest.raises((Broken, ExceptionGroup)) as told:
         run(machine(on_sqlite, monkeypatch, blind), 200, 12, shrink=False)
     assert told.type is Broken or told.group_contains(Broken)
+
+
+def freezes(world: World) -> None:
+    """Another worker does what was about to be sent."""
+    world.event("orders", "a", 1, "one")
+    world.freeze("orders", "intended", None)
+
+
+def is_killed(world: World) -> None:
+    world.event("orders", "a", 1, "one")
+    world.kill("orders", "answered", 1, [])
+
+
+def is_overtaken(world: World) -> None:
+    world.event("numbered", "a", 1, "one")
+    world.event("numbered", "a", 2, "two")
+
+
+@pytest.mark.parametrize("planted", [False, True], ids=["whole", "planted"])
+@pytest.mark.parametrize(
+    ("bug", "story"),
+    [(no_fence, freezes), (no_deadline, freezes), (no_intent, is_killed), (no_supersede, is_overtaken)],
+)
+def test_the_shortest_story_of_each_bug(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_place: Path | str, bug: Any, story: Any, planted: bool
+) -> None:
+    """On both databases; without the bug it ends well."""
+    world = World(tmp_path, store_place)
+    for module in LOOKS:
+        monkeypatch.setattr(f"flowrun.{module}.boot_time", world.boot_time)
+    if planted:
+        bug(monkeypatch)
+
+    def lived() -> None:
+        story(world)
+        world.check()
+        world.finish()
+
+    try:
+        if planted:
+            with pytest.raises(Broken):
+                lived()
+        else:
+            lived()
+    finally:
+        world.store.close()
