@@ -166,6 +166,10 @@ class StoreError(FlowrunError):
     """Our own state is at risk: stop."""
 
 
+class NoRoom(StoreError):
+    """The disk is nearly full: nothing new is taken in, so that what is held can still reach its outcome."""
+
+
 class StoreGone(StoreError):
     """The database cannot be reached now, or gave this step up (a deadlock, a lock that is held too long): the same
     step may pass later."""

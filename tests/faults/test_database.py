@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from flowrun.errors import StoreError, StoreGone
-from flowrun.store import Incoming, Store, open_store
+from flowrun.errors import NoRoom, StoreError, StoreGone, Unavailable
+from flowrun.store import Incoming, Store, database, open_store
 from tests.runner.test_edges import Bench
 
 
@@ -197,6 +197,20 @@ def test_a_full_disk_is_said_and_what_was_taken_is_there(bench: Bench) -> None:
     assert sum(bench.states().values()) == held
     bench.run(*things(3))
     assert set(bench.states()) == {"confirmed"}
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing_in_and_what_is_held_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.target.script = lambda body: Unavailable("down")
+    bench.run(*things(2), wait_secs=0)
+    bench.target.script = lambda body: None
+    bench.slept += 3600
+    monkeypatch.setattr(database, "LOW_WATER", 1 << 60)
+    with pytest.raises(NoRoom, match="nothing new is taken in"):
+        bench.run(*things(9))
+    assert bench.states() == {"confirmed": 2}
+    assert bench.store.runs()[0]["ended_at"] is not None
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])

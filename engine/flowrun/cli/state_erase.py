@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.project import known_flow, project_store, who
+from flowrun.cli.project import known_flow, project_store, store_place, who
 from flowrun.errors import ProjectError
 from flowrun.flow.reading import seconds
+from flowrun.project import load_project
 from flowrun.store import Row, Store
 from flowrun.store import schema as t
+from flowrun.store.database import spend_ballast
 from flowrun.store.forgetting import forget as erase
 from flowrun.store.forgetting import holding, sweep
 from flowrun.store.pruning import prune as take_out
@@ -31,6 +35,8 @@ def prune(age: str | None, flow: str | None, dry_run: bool, compact: bool, env: 
 
     Example: flowrun state prune --older-than 90d --dry-run
     """
+    if not dry_run:
+        _make_room(env)
     project, store = project_store(env)
     try:
         known_flow(project, store, flow)
@@ -48,6 +54,14 @@ def prune(age: str | None, flow: str | None, dry_run: bool, compact: bool, env: 
     said = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     click.echo(f"would take out {said}" if dry_run else f"took out {said}")
     return EXIT_OK
+
+
+def _make_room(env: str | None) -> None:
+    """On a full disk not even a deletion can be noted."""
+    project = load_project(Path.cwd())
+    place = store_place(project, project.environment(env))
+    if isinstance(place, Path):
+        spend_ballast(place)
 
 
 @click.command()

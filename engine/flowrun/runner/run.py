@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowrun.connector import Source, Target
-from flowrun.errors import ConnectorError, StoreError
+from flowrun.errors import ConnectorError, NoRoom, StoreError
 from flowrun.flow.model import Flow
 from flowrun.plan import Plan
 from flowrun.runner.guard import check_guard
@@ -121,14 +121,13 @@ def run_flow(
         try:
             if intake:
                 taking.take(source, records)
-        except ConnectorError:  # what was read is held; any other end (a person's Ctrl-C) is an end
+        except (ConnectorError, NoRoom):  # what was read is held; any other end (a person's Ctrl-C) is an end
             deliver()
             raise
         deliver()
-    except StoreError:
-        raise  # the end of the run cannot be noted either
-    except BaseException:
-        patience(end)
+    except BaseException as error:
+        if isinstance(error, NoRoom) or not isinstance(error, StoreError):  # else its end cannot be noted either
+            patience(end)
         raise
     patience(end)
     return summary

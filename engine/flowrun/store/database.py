@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, func, inspect, select, text
 
-from flowrun.errors import StoreError, StoreGone
+from flowrun.errors import NoRoom, StoreError, StoreGone
 from flowrun.values import Clock, system_clock
 
 HEAD = "0005"
@@ -88,9 +88,9 @@ class Database:
         return _insert(self.engine.dialect.name)(table)
 
     def check_room(self) -> None:
-        """Raises StoreError when the disk is nearly full: better refused than half taken."""
+        """Raises NoRoom when the disk is nearly full: better refused than half taken."""
         if self.path is not None and shutil.disk_usage(self.path.parent).free < LOW_WATER:
-            raise StoreError(
+            raise NoRoom(
                 f"under {LOW_WATER >> 20} MiB are free beside {self.path}: nothing new is taken in",
                 help="free space, or: flowrun state prune",
             )
@@ -211,6 +211,13 @@ def keep_ballast(path: Path) -> None:
     ballast.write_bytes(b"\0" * BALLAST)
 
 
+def spend_ballast(path: Path) -> None:
+    """Give up what ``keep_ballast`` set aside, when the disk is full; the next one to open the store with room enough
+    sets it aside again."""
+    if path.exists() and shutil.disk_usage(path.parent).free < LOW_WATER:
+        Path(f"{path}.ballast").unlink(missing_ok=True)
+
+
 def postgres_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -251,6 +258,8 @@ def _help(error: exc.SQLAlchemyError) -> str:
     said = words_of(error)
     if "full" in said or "No space" in said:
         return "free space on the disk, or: flowrun state prune; then run again"
+    if "disk I/O" in said:
+        return "is the disk full (then: flowrun state prune), or failing, as the system's log says? then: state verify"
     if "locked" in said:
         return "another program holds the file; close it, then run again"
     if isinstance(error, exc.OperationalError):

@@ -78,8 +78,8 @@ def one_moment(tx: Connection) -> None:
 class Untouched(Database):
     """A database that is read as it stands, beside whoever writes it.
 
-    An SQLite file without a write-ahead log is opened as unchangeable, since even a reader would leave a log beside it;
-    that nobody wrote meanwhile is looked at after every reading.
+    An SQLite file with nothing in a write-ahead log is opened as unchangeable, since even a reader would leave a log
+    beside it; that nobody wrote meanwhile is looked at after every reading.
     """
 
     def __init__(self, place: Path | str) -> None:
@@ -104,7 +104,8 @@ class Untouched(Database):
         path = Path(place)
         if not path.exists():
             return _nothing()
-        alone = not Path(f"{path}-wal").exists()
+        log = Path(f"{path}-wal")
+        alone = not log.exists() or log.stat().st_size == 0  # an empty one is left where the disk was full
         address = f"file:{quote(str(path.resolve()))}?mode=ro" + ("&immutable=1" if alone else "")
         self.path = path
         self._stamp = self._seen() if alone else None

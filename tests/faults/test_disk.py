@@ -1,0 +1,177 @@
+"""The disk fails under the store's file: it does not write through, or is full."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrun.store import open_store
+from tests.file.filekit import connect, rows
+
+PROJECT = """
+flowrun: 1
+connections:
+  files: { connector: file, root: data }
+environments:
+  test: {}
+"""
+FLOW = """
+flowrun: 1
+flow: copy
+source: { connection: files, object: in/*.csv, record: row, key: row.id, trigger: { poll: { every: 1m, cursor: row.modified } } }
+target: { connection: files, object: out/rows.csv, action: create, idempotency: { key: "{{ row.id }}", find_existing: id } }
+map: { id: row.id }
+"""
+RECORDS = 40
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "flowrun.yaml").write_text(PROJECT)
+    (tmp_path / "flows" / "copy.yaml").write_text(FLOW)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": "{n}"}}\n' for n in range(RECORDS)))
+    return tmp_path
+
+
+def flowrun(root: Path, *words: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*under, sys.executable, "-m", "flowrun", *words], cwd=root, capture_output=True, text=True, timeout=120
+    )
+
+
+RUN = ("run", "copy", "--input", "rows.jsonl", "--wait", "0")
+
+
+def failing(root: Path, call: int) -> tuple[str, ...]:
+    """Under strace, the given fdatasync of the process says that the disk failed (nothing else here calls it)."""
+    trace = ("-e", "trace=fdatasync", "-e", f"inject=fdatasync:error=EIO:when={call}")
+    return ("strace", "-f", "-qq", "-o", str(root / "trace"), *trace)
+
+
+@pytest.fixture(scope="module")
+def may_trace() -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    tried = subprocess.run(["strace", "-qq", "-e", "trace=none", "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
+
+
+def disk_fails_at(root: Path, call: int) -> bool:
+    """False when there are not so many calls in a run."""
+    told = flowrun(root, *RUN, under=failing(root, call))
+    if "INJECTED" not in (root / "trace").read_text():
+        assert told.returncode == 0, told.stderr
+        return False
+    assert "Traceback" not in told.stderr
+    if told.returncode:  # SQLite bears some, such as that of a folder
+        assert told.returncode == 4, told.stderr
+        assert "disk I/O error" in told.stderr and "system's log" in told.stderr.partition("help: ")[2]
+    state = root / ".flowrun" / "state-test.db"
+    with closing(sqlite3.connect(state)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    said = {line.split()[1] for line in told.stdout.splitlines() if line.startswith("confirmed  ")}
+    with closing(open_store(state)) as store:
+        held = {row.key: row.state for row in store.records(flow="copy")}
+    assert said <= {key for key, one in held.items() if one == "confirmed"}, "what was said is held"
+    assert len(held) in (0, RECORDS), "all of a page or nothing"
+    again = flowrun(root, *RUN)
+    assert again.returncode == 0, again.stderr
+    written = Counter(row["id"] for row in rows(connect(root / "data"), "out/*.csv"))
+    assert written == Counter(str(n) for n in range(RECORDS))
+    verified = flowrun(root, "state", "verify", "--format", "json")
+    assert json.loads(verified.stdout) == {"records": RECORDS, "findings": []}
+    return True
+
+
+@pytest.mark.parametrize("call", [8, 12])
+def test_the_disk_does_not_write_through(may_trace: None, root: Path, call: int) -> None:
+    assert disk_fails_at(root, call)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("call", range(1, 51))
+def test_the_disk_does_not_write_through_at_any_call(may_trace: None, root: Path, call: int) -> None:
+    if not disk_fails_at(root, call):
+        pytest.skip("a run has fewer calls")
+
+
+@pytest.fixture
+def small_disk(root: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A disk of 32 MB that only who goes there sees: its folder, and the command that goes there."""
+    disk, mine = root / "disk", "-m" if os.getuid() == 0 else "-rm"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=32m tmpfs '{disk}' && echo ready && exec sleep 600"
+    try:
+        holder = subprocess.Popen(["unshare", mine, "sh", "-c", mount], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare")
+    try:
+        assert holder.stdout is not None and holder.stderr is not None
+        if holder.stdout.readline() != b"ready\n":
+            pytest.skip(f"nothing may be mounted here: {holder.stderr.read().decode().strip()}")
+        into = ("-U", "--preserve-credentials") if mine == "-rm" else ()
+        yield (
+            disk,
+            (
+                "nsenter",
+                "-t",
+                str(holder.pid),
+                "-m",
+                *into,
+                "env",
+                "-C",
+                str(root),
+                f"FLOWRUN_STORE={disk / 'state.db'}",
+            ),
+        )
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_full_disk(root: Path, small_disk: tuple[Path, tuple[str, ...]]) -> None:
+    """First nothing new is taken in, then nothing at all works but to look and to make room; then it goes on."""
+    disk, there = small_disk
+
+    def fill(size: str) -> None:
+        subprocess.run([*there, "sh", "-c", f"head -c {size} /dev/zero >> '{disk}/other'"], capture_output=True)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        told = flowrun(root, *words, under=there)
+        assert "Traceback" not in told.stderr
+        return told
+
+    def held() -> Any:
+        (flow,) = json.loads(run("state", "show", "--format", "json").stdout)["flows"]
+        return flow["records"]
+
+    assert run(*RUN).returncode == 0
+    (root / "rows.jsonl").write_text("".join(f'{{"id": "m{n}"}}\n' for n in range(RECORDS)))
+    fill("14M")
+    refused = run(*RUN)
+    assert refused.returncode == 4 and "nothing new is taken in" in refused.stderr and "prune" in refused.stderr
+    fill("32M")
+    full = run(*RUN)
+    assert full.returncode == 4 and "full" in full.stderr and "prune" in full.stderr
+    assert held() == {"confirmed": RECORDS}
+    pruned = run("state", "prune", "--older-than", "0s")
+    assert pruned.returncode == 0 and f"took out {RECORDS} records" in pruned.stdout, pruned.stderr
+    subprocess.run([*there, "rm", str(disk / "other")], check=True)
+    again = run(*RUN)
+    assert again.returncode == 0, again.stderr
+    assert held() == {"confirmed": RECORDS}
+    subprocess.run([*there, "test", "-s", f"{disk}/state.db.ballast"], check=True)

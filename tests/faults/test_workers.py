@@ -1,0 +1,77 @@
+"""Workers come and go all the time: what a killed one held is taken over by itself, soon after its lease.
+
+The full size: pytest -m soak tests/faults/test_workers.py
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from flowrun.store import Store, open_store
+from tests.faults.mill import FLOW, SUB_BATCH, Mill, finished, gone
+
+TAKEN_OVER_SECS = 5.0  # after the lease
+
+
+def held_by(store: Store, pid: int) -> int:
+    """Lanes that a process still holds, by its name."""
+    with store.transaction() as tx:
+        count = tx.execute(
+            text("SELECT count(*) FROM lanes WHERE worker LIKE :name"), {"name": f"%-{pid}-%"}
+        ).scalar_one()
+    return int(count)
+
+
+def replaced_all_the_time(mill: Mill, workers: int, kills: int, every_secs: float) -> None:
+    children = [mill.start() for _ in range(workers)]
+    deaths: list[tuple[float, int]] = []  # when, and of which process
+    mill.reached(1)
+    with closing(open_store(mill.place)) as store:
+        begun = time.monotonic()
+        for kill in itertools.count(1):
+            time.sleep(max(0.0, begun + kill * every_secs - time.monotonic()))
+            for at, pid in deaths:
+                if time.monotonic() > at + mill.told["lease"] + TAKEN_OVER_SECS:
+                    assert held_by(store, pid) == 0, "nobody took over"
+            if kill > kills:
+                break
+            victim = children.pop(0)
+            assert victim.poll() is None, "there is not enough to do"
+            gone(victim)
+            deaths.append((time.monotonic(), victim.pid))
+            children.append(mill.start())
+        assert store.lanes.waiting(FLOW) > 0, "there is not enough to do"
+        ends(children, store, deaths)
+    mill.all_once()
+    assert len(mill.looked_up()) <= kills * SUB_BATCH
+    assert mill.sends() <= mill.orders + kills
+
+
+def ends(children: list[subprocess.Popen[str]], store: Store, deaths: list[tuple[float, int]]) -> None:
+    for child in children:
+        assert finished(child, 300)["waiting"] == 0
+    assert [held_by(store, pid) for _, pid in deaths] == [0] * len(deaths)
+
+
+def limited(rate: int) -> dict[str, Any]:
+    return {"limits": {"limits": {"rate": f"{rate}/s"}}, "wait": 60}
+
+
+def test_three_workers_of_which_one_is_always_killed(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
+    mill = Mill(project, postgres(), erp, shop, 120, lanes=60, lease=2.0, **limited(8))
+    replaced_all_the_time(mill, 3, 4, 2.0)
+
+
+@pytest.mark.soak
+def test_five_workers_of_which_one_is_killed_every_second(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
+    """For two minutes."""
+    mill = Mill(project, postgres(), erp, shop, 4000, lanes=500, **limited(10))
+    replaced_all_the_time(mill, 5, 120, 1.0)
