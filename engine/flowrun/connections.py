@@ -30,7 +30,9 @@ from flowrun.transport import Limits, build_client
 from flowrun.values import Clock, Secret, decode_json, encode_json
 
 if TYPE_CHECKING:
+    from flowrun.store.cover import Cover
     from flowrun.store.database import Database
+    from flowrun.store.seal import Seal
     from flowrun.store.vault import Vault
 
 COMMON = ("auth", "limits", "allow_private", "verify", "client_cert", "client_key", "client_key_password")
@@ -135,6 +137,21 @@ def vault_of(
     from flowrun.store.vault import Vault
 
     return Vault(database, now, Seal(hide(key)))
+
+
+def cover_of(project: Project, environ: Mapping[str, str] | None = None) -> Cover:
+    """What closes and opens the payloads of the project's store. Raises ProjectError."""
+    from flowrun.store.cover import Cover
+
+    def read() -> Seal | None:
+        key = project.key(environ)
+        if key is None:
+            return None
+        from flowrun.store.seal import Seal
+
+        return Seal(hide(key))
+
+    return Cover(read, encrypts=project.store_encrypts)
 
 
 def _own(cls: Any, name: str, settings: Mapping[str, Any]) -> Any:

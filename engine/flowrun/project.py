@@ -126,6 +126,7 @@ class Project:
     owners: Mapping[str, Any] = field(default_factory=dict)
     secrets_dir: str | None = None
     store_key: Any = None
+    store_encrypts: bool = False
     store_keep: str | None = None  # as written: 90d
     converters: tuple[str, ...] = ()
     on_error: Map | None = None
@@ -179,7 +180,7 @@ class Project:
         return value
 
     def key(self, environ: Mapping[str, str] | None = None) -> Secret | None:
-        """What stored tokens are encrypted with (``store: { key: … }``); None when flowrun.yaml names none.
+        """What tokens and payloads are encrypted with (``store: { key: … }``); None when flowrun.yaml names none.
 
         Raises ProjectError: not set, or a file that others may read.
         """
@@ -306,6 +307,7 @@ class _Reader:
             owners={key: self.plain(node) for key, node in self.entries(top.get("owners"))},
             secrets_dir=self.text(top.get("secrets")) or None,
             store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
+            store_encrypts=self.text(dict(self.entries(top.get("store"))).get("encrypt")) == "true",
             store_keep=self.text(dict(self.entries(top.get("store"))).get("keep")) or None,
             converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,

@@ -36,6 +36,9 @@ from flowrun.plan import compile_plan
 from flowrun.project import load_project
 from flowrun.runner import run_flow
 from flowrun.store import Ending, Failure, Incoming, Store, open_store
+from flowrun.store.cover import Cover
+from flowrun.store.seal import Seal
+from flowrun.values import Secret
 
 pytestmark = pytest.mark.benchmark
 BATCH = 256  # what is taken in, claimed and sent together
@@ -86,9 +89,9 @@ def events(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def engine(place: Path | str) -> Iterator[Engine]:
+def engine(place: Path | str, cover: Cover | None = None) -> Iterator[Engine]:
     root = Path(tempfile.mkdtemp(prefix="flowrun-ratio-"))
-    store = open_store(place)
+    store = open_store(place, cover=cover)
     try:
         yield Engine(root, store)
     finally:
@@ -133,6 +136,19 @@ def test_events_a_second(place: Callable[[], Path | str], request: pytest.Fixtur
         rates["its own statements, bare"].append(EVENTS / bare_queue.repeat(place(), said))
         rates["the least ordered queue, bare"].append(EVENTS / bare_queue.queue(place(), records, BATCH))
     show(f"{request.node.callspec.id}: enqueue to done", rates)
+
+
+@both
+def test_encrypted(place: Callable[[], Path | str], request: pytest.FixtureRequest) -> None:
+    """The same with every payload, body and answer encrypted."""
+    rates: dict[str, list[float]] = {"payloads encrypted": [], "payloads open": []}
+    cover = Cover(lambda: Seal(Secret("A" * 43 + "=")), encrypts=True)
+    for _ in range(ROUNDS):
+        for (_, found), how in zip(rates.items(), (cover, None), strict=True):
+            with engine(place(), how) as ours:
+                found.append(EVENTS / ours.run(events(EVENTS)))
+                assert ours.confirmed() == EVENTS
+    show(f"{request.node.callspec.id}: at rest", rates, against="payloads open")
 
 
 @both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -68,6 +69,56 @@ def test_verify_looks_beside_a_process_that_writes(shell: Shell) -> None:
         assert code == 4 and "in use by another flowrun" in err
     finally:
         held.close()
+
+
+KEY = "store: { key: { file: keys }, encrypt: true }\n"
+OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+
+
+def _keys(shell: Shell, text: str) -> None:
+    (shell.root / "keys").write_text(text)
+    (shell.root / "keys").chmod(0o600)
+
+
+def test_payloads_are_encrypted_and_the_key_is_changed(shell: Shell) -> None:
+    project = shell.root / "flowrun.yaml"
+    without = project.read_text()
+    place = shell.root / PLACE
+    assert state(shell, "rotate-key")[:1] == (2,)
+    project.write_text(without + KEY)
+    code, _, err = state(shell, "show")
+    assert code == 2 and "keys: No such file" in err and "openssl rand" in err
+    _keys(shell, OLD)
+    assert shell("validate", "flowrun.yaml")[0] == 0
+    assert b"p1@example.com" in place.read_bytes()
+    code, out, _ = state(shell, "rotate-key")
+    assert code == 0 and out.startswith("3 rows are now under key ")
+    assert b"p1@example.com" not in place.read_bytes()
+    _keys(shell, NEW)
+    for words in (
+        ("run", FLOW, "--env", "dev"),
+        ("state", "show", "--env", "dev"),
+        ("state", "rotate-key", "--env", "dev"),
+    ):
+        code, _, err = shell(*words)
+        assert code == 4 and "the store is encrypted with key" in err and "put that key back" in err
+    _keys(shell, f"{NEW}\n{OLD}\n")
+    assert state(shell, "rotate-key")[0] == 0
+    _keys(shell, NEW)
+    assert state(shell, "verify") == (0, "3 records of 1 flows; 0 findings\n", "")
+    project.write_text(without + KEY.replace(", encrypt: true", ""))
+    assert "no key: they are open" in state(shell, "rotate-key")[1]
+    project.write_text(without)
+    assert state(shell, "verify")[0] == 0
+
+
+def test_encryption_asks_for_a_key(shell: Shell) -> None:
+    project = shell.root / "flowrun.yaml"
+    project.write_text(project.read_text() + "store: { encrypt: true }\n")
+    code, out, _ = shell("validate", "flows")
+    assert code == 1 and "FR034" in out and "'encrypt' needs a 'key' beside it" in out
+    code, _, err = state(shell, "show")
+    assert code == 2 and "store: { encrypt: true } needs a key" in err
 
 
 def test_cursors(shell: Shell) -> None:

@@ -11,7 +11,7 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_json
-from flowrun.cli.project import existing_vault, open_flow, store_place
+from flowrun.cli.project import existing_vault, held_store, open_flow
 from flowrun.cli.records import read_records
 from flowrun.comparing import Comparison, Difference, Side, compare, project_at, records_of
 from flowrun.connector import Registry
@@ -41,13 +41,12 @@ def command(flow: str, against: str, last: int, input_: Path | None, env: str | 
     code 1 when anything differs, 0 when nothing does.
     """
     from flowrun.connections import opened
-    from flowrun.store.reading import read_store
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
     environment = project.environment(env)
     new = Side(checked, plan, project.root)
-    held = read_store(store_place(project, environment))
+    held = held_store(project, environment)
     with ExitStack() as stack:
         stack.callback(held.close)
         old = _other(stack, project, registry, checked.name, against, environment.name)

@@ -11,7 +11,7 @@ import click
 
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import is_there, open_flow, store_place
+from flowrun.cli.project import held_store, is_there, open_flow, store_place
 from flowrun.cli.records import given_xrefs, grouped, read_records
 from flowrun.connector import Registry
 from flowrun.diagnostics import near
@@ -108,9 +108,8 @@ def _from_store(
         raise ProjectError(
             f"environment '{environment.name}' has no store yet", help="explain a record of a file: --input FILE"
         )
-    from flowrun.store.reading import read_store
 
-    with closing(read_store(store_place(project, environment))) as store:
+    with closing(held_store(project, environment)) as store:
         rows = store.records(flow=flow.name, key=key, seq=seq)
         if not rows:
             what = f"the key '{key}'" if seq is None else f"the number {seq}"
@@ -134,12 +133,11 @@ def _answers(
     """What the record looks up in the store, and with ``live`` in other systems."""
     if not any(lookup.kind in ("xref", "connection") for lookup in flow.lookups.values()):
         return Snapshot(closed=True)
-    from flowrun.store.reading import read_store
     from flowrun.testing.recording import applied
 
     environment = project.environment(env)
     with ExitStack() as stack:
-        store = stack.enter_context(closing(read_store(store_place(project, environment))))
+        store = stack.enter_context(closing(held_store(project, environment)))
         connections: dict[str, Any] = {}
         if live:
             from flowrun.connections import opened

@@ -10,7 +10,7 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.output import print_json
-from flowrun.cli.project import existing_vault, open_flow, store_place
+from flowrun.cli.project import existing_vault, held_store, open_flow
 from flowrun.cli.records import read_records
 from flowrun.connector import ObjectInfo, Registry
 from flowrun.errors import ConnectorError
@@ -55,13 +55,12 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     """
     from flowrun.connections import opened
     from flowrun.planning import document, make_plan, report, write_plan
-    from flowrun.store.reading import read_store
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
     environment = project.environment(env)
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *checked.asked)
-    held = read_store(store_place(project, environment))
+    held = held_store(project, environment)
     try:
         with (
             existing_vault(project, environment) as vault,

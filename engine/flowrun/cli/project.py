@@ -18,6 +18,7 @@ from flowrun.project import Environment, Project, load_project
 
 if TYPE_CHECKING:
     from flowrun.store import Store
+    from flowrun.store.reading import Reading
     from flowrun.store.vault import Vault
 
 
@@ -49,13 +50,27 @@ def is_there(place: Path | str) -> bool:
 
 
 def project_store(env: str | None) -> tuple[Project, Store]:
-    from flowrun.store import open_store
-
     project = load_project(Path.cwd())
     place = store_place(project, project.environment(env))
     if not is_there(place):
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
-    return project, open_store(place)
+    return project, opened_store(project, project.environment(env))
+
+
+def opened_store(project: Project, environment: Environment) -> Store:
+    """The environment's store, made when it is not there. Raises ProjectError, StoreError: also without its key."""
+    from flowrun.connections import cover_of
+    from flowrun.store import open_store
+
+    return open_store(store_place(project, environment), cover=cover_of(project))
+
+
+def held_store(project: Project, environment: Environment) -> Reading:
+    """The environment's store, only to be asked; an empty one when it is not there."""
+    from flowrun.connections import cover_of
+    from flowrun.store.reading import read_store
+
+    return read_store(store_place(project, environment), cover_of(project))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import click
 from flowrun.alerts import raise_alert, settled
 from flowrun.cli.alerts import tell, troubles
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.project import open_flow, store_place
+from flowrun.cli.project import held_store, open_flow, opened_store
 from flowrun.cli.records import grouped, read_records
 from flowrun.connector import Registry
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
@@ -23,9 +23,8 @@ from flowrun.logs import configure, redact
 from flowrun.plan import Mapped, Plan
 from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
-from flowrun.store import Row, Store, open_store
+from flowrun.store import Row, Store
 from flowrun.store.alert_rows import Incident
-from flowrun.store.reading import read_store
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -95,11 +94,11 @@ def command(
     records = read_records(input_) if input_ else None
     if dry_run:
         with (
-            closing(read_store(store_place(project, environment))) as held,
+            closing(held_store(project, environment)) as held,
             opened(project, environment, names, registry, now=system_clock) as connections,
         ):
             return _dry(checked, plan, held, connections.get(checked.source.connection), records, limit, connections)
-    store = open_store(store_place(project, environment))
+    store = opened_store(project, environment)
     try:
         vault = vault_of(project, store.database, now=system_clock)
         hear = troubles(store, (checked,))
@@ -290,7 +289,7 @@ def _planned(
 
     try:
         document = read_plan(file)
-        store = open_store(store_place(project, environment))
+        store = opened_store(project, environment)
         try:
             vault = vault_of(project, store.database, now=system_clock)
             names = (flow.target.connection, *flow.asked)

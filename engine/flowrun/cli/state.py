@@ -11,14 +11,15 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_json
-from flowrun.cli.project import is_there, project_store, store_place, who
+from flowrun.cli.project import held_store, is_there, project_store, store_place, who
 from flowrun.cli.state_backup import backup, restore
 from flowrun.cli.state_cursors import cursors
 from flowrun.cli.state_erase import forget, prune
+from flowrun.cli.state_keys import rotate_key
 from flowrun.cli.state_xref import xref
 from flowrun.errors import ProjectError
 from flowrun.project import load_project
-from flowrun.store.reading import Reading, read_store
+from flowrun.store.reading import Reading
 from flowrun.store.verifying import verify as find_faults
 
 _ENV = click.option("--env", help="The environment; without it the first of flowrun.yaml.")
@@ -27,7 +28,7 @@ _FORM = click.option("--format", "form", type=click.Choice(["text", "json"]), de
 
 @click.group(name="state")
 def command() -> None:
-    """What the store holds and whether it is whole; cursors, cross-references, backup, retention, erasure."""
+    """What the store holds and whether it is whole; cursors, cross-references, backup, retention, erasure, keys."""
 
 
 command.add_command(cursors)
@@ -36,6 +37,7 @@ command.add_command(backup)
 command.add_command(restore)
 command.add_command(prune)
 command.add_command(forget)
+command.add_command(rotate_key)
 
 
 @command.command()
@@ -117,7 +119,7 @@ def _read(env: str | None) -> tuple[Path | str, Reading]:
     place = store_place(project, project.environment(env))
     if not is_there(place):
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
-    return place, read_store(place)
+    return place, held_store(project, project.environment(env))
 
 
 def _named(place: Any) -> str:

@@ -8,14 +8,12 @@ from pathlib import Path
 import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import is_there, store_place
+from flowrun.cli.project import held_store, is_there, opened_store, store_place
 from flowrun.errors import ProjectError
 from flowrun.project import load_project
-from flowrun.store import open_store
 from flowrun.store.backup import backup as make
 from flowrun.store.backup import clear
 from flowrun.store.backup import restore as bring_back
-from flowrun.store.reading import read_store
 from flowrun.store.verifying import verify
 
 _ENV = click.option("--env", help="The environment; without it the first of flowrun.yaml.")
@@ -36,7 +34,7 @@ def backup(file: Path, env: str | None) -> int:
     place = store_place(project, project.environment(env))
     if not is_there(place):
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
-    held = read_store(place)
+    held = held_store(project, project.environment(env))
     try:
         counts = make(held.database, file)
     finally:
@@ -59,7 +57,7 @@ def restore(file: Path, force: bool, env: str | None) -> int:
     if not file.is_file():
         raise ProjectError(f"there is no file {file}")
     project = load_project(Path.cwd())
-    store = open_store(store_place(project, project.environment(env)))
+    store = opened_store(project, project.environment(env))
     try:
         if force and any(sum(one["records"].values()) for one in store.summary()):
             before = Path(f"{file}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")

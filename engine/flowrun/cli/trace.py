@@ -11,13 +11,13 @@ import click
 
 from flowrun.cli.main import EXIT_OK
 from flowrun.cli.output import print_json
-from flowrun.cli.project import open_flow, store_place
+from flowrun.cli.project import held_store, open_flow, store_place
 from flowrun.errors import FlowrunError, ProjectError
 from flowrun.logs import redact
 from flowrun.lookups import Snapshot
 from flowrun.project import load_project
 from flowrun.runner import apply_all
-from flowrun.store.reading import Reading, read_store
+from flowrun.store.reading import Reading
 from flowrun.store.tracing import Event, Life, Tracing
 
 
@@ -35,7 +35,7 @@ def command(key: str, flow: str | None, env: str | None, form: str) -> int:
     place = store_place(project, project.environment(env))
     if isinstance(place, Path) and not place.exists():
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
-    held = read_store(place)
+    held = held_store(project, project.environment(env))
     try:
         lives = Tracing(held.database).follow(key, flow)
         for life in lives:

@@ -215,6 +215,9 @@ def _store(r: Reader, node: Node | None) -> None:
     parts = r.box(node, words.STORE, "store")
     r.duration(parts.get("keep"), "keep")
     key = parts.get("key")
+    if r.boolean(parts.get("encrypt"), "encrypt") and key is None:
+        help = "key: { env: FLOWRUN_KEY }; make one with: openssl rand -base64 32"
+        r.say("FR034", "'encrypt' needs a 'key' beside it", parts["encrypt"], help=help)
     if key is not None and not (isinstance(key, Map) and key.keys() in _KEY_REFERENCES):
         at = node.index["key"].key if isinstance(node, Map) else key
         r.say("FR197", "'key' is a secret written out", at, help="key: { env: FLOWRUN_KEY }; see: flowrun why FR197")

@@ -259,7 +259,8 @@ AUTH: Mapping[str, Box] = {
 """From the schemes' own declarations."""
 
 STORE: Box = {
-    "key": Word("What stored tokens are encrypted with: 32 bytes in base64.", "key", False, "{ env: FLOWRUN_KEY }"),
+    "key": Word("What is encrypted is encrypted with it: 32 bytes in base64.", "key", False, "{ env: FLOWRUN_KEY }"),
+    "encrypt": Word("true: what records hold is encrypted with the key, too.", "boolean", False, "true"),
     "keep": Word("How long flowrun state prune keeps what has ended.", "duration", False, "90d"),
 }
 

@@ -25,15 +25,17 @@ from flowrun.logs import redact
 from flowrun.store import schema as t
 from flowrun.store import statements as st
 from flowrun.store.alert_rows import (
+    FACTS,
     Alert,
     Example,
     Incident,
     Notice,
     Route,
-    alert_of,
     examples_text,
     facts_of,
     notice_of,
+    stored_alert,
+    told_of,
     with_example,
 )
 from flowrun.store.database import Database
@@ -82,12 +84,14 @@ class AlertBook:
             .where(mine, a.closed == 0, a.state == "resolved", a.next_notice_at <= now)
             .values(closed=a.id)
         )
-        last, times = same[-1], sum(one.times for one in same)
+        last = same[-1]
+        message = self.database.cover.close(last.message, *told_of(*identity))
+        times = sum(one.times for one in same)
         lasting = int(any(one.lasting for one in same))
         insert_ = insert_on_postgresql if tx.dialect.name == "postgresql" else insert_on_sqlite
         back = a.state == "resolved"
         statement = insert_(t.alerts).values(
-            **names, closed=0, state="open", lasting=lasting, count=times, message=last.message, place=last.place,
+            **names, closed=0, state="open", lasting=lasting, count=times, message=message, place=last.place,
             examples="[]", first_at=now, last_at=now, opened_at=now, told=0, told_count=0, next_notice_at=now, level=0,
         )  # fmt: skip
         statement = statement.on_conflict_do_update(
@@ -96,7 +100,7 @@ class AlertBook:
                 "state": "open",
                 "lasting": case((a.lasting == 1, 1), else_=lasting),
                 "count": a.count + times,
-                "message": last.message,
+                "message": message,
                 "place": last.place,
                 "last_at": now,
                 "opened_at": case((back, now), else_=a.opened_at),
@@ -136,7 +140,7 @@ class AlertBook:
             now = self.database.time(tx)
             query = select(t.alerts).where(a.state == "open").order_by(a.id)
             for row in tx.execute(query.with_for_update(skip_locked=True)).mappings().all():
-                alert = alert_of(row)
+                alert = stored_alert(row, self.database.cover)
                 route = routes.get(alert.channel, Route())
                 if self._is_over(tx, alert, now):
                     self._resolve(tx, alert, route, routes, now)
@@ -202,10 +206,12 @@ class AlertBook:
             if event == "resolved" and not any(waiting):
                 return  # it was never told there
         seed = f"{alert.id}\n{event}\n{channel}\n{alert.first_at!r}\n{alert.count}\n{now!r}"
+        name = hashlib.sha256(seed.encode()).hexdigest()[:16]
+        facts = self.database.cover.close(facts_of(alert), FACTS, name, channel)
         tx.execute(
             insert(t.alert_notices).values(
-                alert=alert.id, name=hashlib.sha256(seed.encode()).hexdigest()[:16], event=event, channel=channel,
-                facts=facts_of(alert), state="waiting", due=now, tries=0, at=now,
+                alert=alert.id, name=name, event=event, channel=channel, facts=facts, state="waiting", due=now, tries=0,
+                at=now,
             )
         )  # fmt: skip
 
@@ -218,7 +224,7 @@ class AlertBook:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        found = [notice_of(row) for row in tx.execute(query).mappings()]
+        found = [notice_of(row, self.database.cover) for row in tx.execute(query).mappings()]
         if found:
             tx.execute(
                 update(t.alert_notices)
@@ -257,7 +263,7 @@ class AlertBook:
             )
             if not changed.rowcount:
                 return None
-            alert = alert_of(tx.execute(select(t.alerts).where(a.id == id)).mappings().one())
+            alert = stored_alert(tx.execute(select(t.alerts).where(a.id == id)).mappings().one(), self.database.cover)
             what = f"{alert.connection or alert.flow} {alert.kind} #{id}, seen {alert.count} times"
             tx.execute(insert(t.audit).values(at=self.database.time(tx), who=who, action="alerts ack", detail=what))
         return alert
@@ -277,7 +283,7 @@ class AlertBook:
 
     def _alerts(self, query: Any) -> list[Alert]:
         with self.database.transaction() as tx:
-            found = [alert_of(row) for row in tx.execute(query).mappings().all()]
+            found = [stored_alert(row, self.database.cover) for row in tx.execute(query).mappings().all()]
             return [replace(one, standing=self._standing(tx, one)) for one in found]
 
     def notices(self, alert: int | None = None, *, state: str | None = None) -> list[Notice]:
@@ -289,7 +295,7 @@ class AlertBook:
         if state is not None:
             query = query.where(n.state == state)
         with self.database.transaction() as tx:
-            return [notice_of(row) for row in tx.execute(query).mappings()]
+            return [notice_of(row, self.database.cover) for row in tx.execute(query).mappings()]
 
 
 def _carries(alert: Alert) -> ColumnElement[bool]:

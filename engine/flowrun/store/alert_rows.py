@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from flowrun.store.cover import Cover
+
 ACK_SECS = 24 * 3600.0  # how long an acknowledgement silences, unless the count doubles
+FACTS = "alert_notices.facts"
+"""Where a notice is closed for, with its name and channel."""
 EXAMPLES = 5  # kept of an alert: the first of each flow, then the first keys
 
 
@@ -122,8 +126,20 @@ class Notice:
     sent_at: float | None = None
 
 
+def told_of(channel: str, flow: str, connection: str, kind: str) -> tuple[str, ...]:
+    """Where an alert's message is closed for."""
+    return "alerts.message", channel, flow, connection, kind
+
+
+def stored_alert(row: Any, cover: Cover) -> Alert:
+    """row: of the table, as a mapping."""
+    alert = alert_of(row)
+    where = told_of(alert.channel, alert.flow, alert.connection, alert.kind)
+    return replace(alert, message=cover.open_text(alert.message, *where))
+
+
 def alert_of(row: Any) -> Alert:
-    """row: a mapping from column to value."""
+    """row: a mapping from field to value."""
     values = {name: row[name] for name in Alert.__slots__ if name in row}
     values["examples"] = tuple(Example(*one) for one in json.loads(row["examples"]))
     values["lasting"], values["told"] = bool(row["lasting"]), bool(row["told"])
@@ -154,6 +170,7 @@ def with_example(examples: tuple[Example, ...], new: Example) -> tuple[Example, 
     return examples if spare is None else (*examples[:spare], *examples[spare + 1 :], new)
 
 
-def notice_of(row: Any) -> Notice:
+def notice_of(row: Any, cover: Cover) -> Notice:
+    facts = cover.open_text(row["facts"], FACTS, row["name"], row["channel"])
     values = {name: row[name] for name in Notice.__slots__ if name != "alert"}
-    return Notice(**values, alert=alert_of(json.loads(row["facts"])))
+    return Notice(**values, alert=alert_of(json.loads(facts)))

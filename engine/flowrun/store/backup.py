@@ -16,6 +16,7 @@ from flowrun.errors import StoreError
 from flowrun.store import schema as t
 from flowrun.store.database import Database
 from flowrun.store.reading import Untouched, one_moment
+from flowrun.store.sealing import note
 
 _PART = 1000  # rows of one statement
 
@@ -43,17 +44,22 @@ def backup(database: Database, file: Path) -> dict[str, int]:
 
 
 def restore(file: Path, database: Database) -> dict[str, int]:
-    """Fill an empty store from a backup, one of an earlier version as well. Returns rows by table. Raises StoreError.
+    """Fill an empty store from a backup, one of an earlier version as well. Returns rows by table.
 
+    What is encrypted in it stays as it is. Raises StoreError, also when the keys that it needs are not there.
     Nobody holds a lane afterwards: whoever did is not there any more.
     """
     with _brought_forward(file) as found, database.transaction() as target:
-        if any(target.execute(select(table).limit(1)).first() for table in t.metadata.sorted_tables):
+        held = [table for table in t.metadata.sorted_tables if table is not t.seal_keys]
+        if any(target.execute(select(table).limit(1)).first() for table in held):
             raise StoreError(
                 "the store is not empty; a backup goes into an empty one", help="say --force, or name another store"
             )
+        target.execute(t.seal_keys.delete())
         with found.transaction() as source:
+            database.cover.check(source.execute(select(t.seal_keys.c.key_id)).scalars().all())
             counts = _copy(source, target)
+        note(database, target, database.cover)
         target.execute(
             update(t.lanes).where(t.lanes.c.worker.is_not(None)).values(worker=None, due=database.time(target))
         )

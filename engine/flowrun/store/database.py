@@ -16,9 +16,10 @@ from typing import IO, Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, func, inspect, select, text
 
 from flowrun.errors import NoRoom, StoreError, StoreGone
+from flowrun.store.cover import Cover
 from flowrun.values import Clock, system_clock
 
-HEAD = "0005"
+HEAD = "0006"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN
@@ -32,6 +33,8 @@ class Database:
     ) -> None:
         """clock: stands in for the database's own (tests). path: of the SQLite file."""
         self.path = path
+        self.cover = Cover()
+        """What payloads are closed and opened with; ``sealing.put_over`` lays another one over them."""
         self._lock = lock
         self._clock = clock
         self._writing = threading.RLock()

@@ -3,14 +3,18 @@ that sums still hold and the same record coming again is still known."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, String, Table, cast, func, insert, or_, select, update
+from sqlalchemy import Connection, String, Table, cast, exc, func, insert, or_, select, update
 
+from flowrun.errors import StoreError
 from flowrun.store import schema as t
+from flowrun.store.cover import Cover
 from flowrun.store.database import Database
-from flowrun.store.rows import Row, row_of
+from flowrun.store.rows import DETAIL, Row, row_of
+from flowrun.store.sealing import PLACES, closed_rows, value_of
 from flowrun.values import decode_json, encode_json
 
 FORGOTTEN = {"forgotten": True}
@@ -34,8 +38,23 @@ def holding(database: Database, words: str) -> list[Row]:
             ))
         ).order_by(r.seq)  # fmt: skip
         for one in tx.execute(inside).mappings():
-            found[one["seq"]] = row_of(one)
-    return list(found.values())
+            found[one["seq"]] = row_of(one, database.cover)
+        hidden = sorted(_hidden(tx, database.cover, words) - set(found))
+        for start in range(0, len(hidden), _PART):
+            query = select(t.records).where(r.seq.in_(hidden[start : start + _PART]))
+            found.update((one["seq"], row_of(one, database.cover)) for one in tx.execute(query).mappings())
+    return sorted(found.values(), key=lambda row: row.seq)
+
+
+def _hidden(tx: Connection, cover: Cover, words: str) -> set[int]:
+    """Records with the text in what is encrypted, which the database cannot look into: all of it is opened."""
+    sought = words.casefold()
+    found: set[int] = set()
+    for table in (t.records, t.journal):
+        for place, row in closed_rows(tx, table):
+            if any(sought in (value_of(place, row, name, cover) or "").casefold() for name in place.columns):
+                found.add(row["seq"])
+    return found
 
 
 def forget(database: Database, rows: Sequence[Row], *, reason: str, who: str) -> None:
@@ -49,41 +68,51 @@ def forget(database: Database, rows: Sequence[Row], *, reason: str, who: str) ->
             tx.exec_driver_sql("PRAGMA secure_delete=ON")
         values = sorted(_values(tx, rows), key=len, reverse=True)
         for start in range(0, len(seqs), _PART):
-            _overwrite(tx, seqs[start : start + _PART])
+            _overwrite(tx, seqs[start : start + _PART], database.cover)
         flows = {row.flow for row in rows}
-        _clean(tx, t.alerts, ("message", "examples"), values, t.alerts.c.flow.in_(flows))
-        _clean(tx, t.alert_notices, ("facts", "error"), values, None)
+        _clean(tx, t.alerts, ("message", "examples"), values, t.alerts.c.flow.in_(flows), database.cover)
+        _clean(tx, t.alert_notices, ("facts", "error"), values, None, database.cover)
         detail = f"{len(rows)} records of {', '.join(sorted(flows))}: {reason}"
         tx.execute(insert(t.audit).values(at=database.time(tx), who=who, action="state forget", detail=detail))
     sweep(database)
 
 
 def sweep(database: Database) -> None:
-    """Leave nothing of what was deleted in the database's free space."""
-    with database.engine.connect() as connection:
-        if database.shared:
-            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
-                "VACUUM records, journal, history, alerts, alert_notices, audit"
-            )
-            return
-    raw = database.engine.raw_connection()
+    """Leave nothing of what was deleted in the database's free space. Raises StoreError when others keep it from us."""
     try:
-        raw.execute("VACUUM")
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        raw.close()
+        if database.shared:
+            with database.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
+                    "VACUUM records, journal, history, alerts, alert_notices, audit"
+                )
+            return
+        raw = database.engine.raw_connection()
+        try:
+            raw.execute("VACUUM")
+            busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            raw.close()
+    except (sqlite3.OperationalError, exc.OperationalError):
+        busy = True
+    if busy:
+        raise StoreError(
+            "what was deleted may still stand in the database's free space: others work on it",
+            help="flowrun state prune --compact when they have ended",
+        )
 
 
-def _overwrite(tx: Connection, seqs: Sequence[int]) -> None:
+def _overwrite(tx: Connection, seqs: Sequence[int], cover: Cover) -> None:
     r, j, h = t.records.c, t.journal.c, t.history.c
     tx.execute(update(t.records).where(r.seq.in_(seqs)).values(payload=_BODY))
     tx.execute(update(t.records).where(r.seq.in_(seqs), r.body.is_not(None)).values(body=_BODY))
     said = or_(r.error_message.is_not(None), r.error_help.is_not(None))
     tx.execute(update(t.records).where(r.seq.in_(seqs), said).values(error_message=_WORD, error_help=None))
     tx.execute(update(t.journal).where(j.seq.in_(seqs)).values(body=_BODY, response=None))
-    for id_, detail in tx.execute(select(h.id, h.detail).where(h.seq.in_(seqs))).all():
-        kept = {name: value for name, value in decode_json(detail).items() if name in _KEPT}
-        tx.execute(update(t.history).where(h.id == id_).values(detail=encode_json({**kept, **FORGOTTEN}).decode()))
+    for id_, detail, *where in tx.execute(select(h.id, h.detail, h.seq, h.event, h.at).where(h.seq.in_(seqs))).all():
+        said = decode_json(cover.open_text(detail, DETAIL, *where))
+        kept = {name: value for name, value in said.items() if name in _KEPT}
+        bare = cover.close(encode_json({**kept, **FORGOTTEN}).decode(), DETAIL, *where)
+        tx.execute(update(t.history).where(h.id == id_).values(detail=bare))
 
 
 def _values(tx: Connection, rows: Sequence[Row]) -> set[str]:
@@ -107,19 +136,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _clean(tx: Connection, table: Table, columns: Iterable[str], values: Sequence[str], where: Any) -> None:
-    query = select(table.c.id, *(table.c[name] for name in columns))
-    for id_, *texts in tx.execute(query if where is None else query.where(where)).all():
+def _clean(
+    tx: Connection, table: Table, columns: Iterable[str], values: Sequence[str], where: Any, cover: Cover
+) -> None:
+    place = next(one for one in PLACES if one.table is table)
+    query = select(table)
+    for row in tx.execute(query if where is None else query.where(where)).mappings().all():
         changed = {}
-        for name, text in zip(columns, texts, strict=True):
-            bare = text
+        for name in columns:
+            closed = name in place.columns
+            bare = text = value_of(place, row, name, cover) if closed else row[name]
             for value in values:
                 if bare and value in bare:
                     bare = bare.replace(value, _WORD)
-            if bare != text:
-                changed[name] = bare
+            if bare is not None and bare != text:
+                changed[name] = cover.close(bare, *place.columns[name](row)) if closed else bare
         if changed:
-            tx.execute(update(table).where(table.c.id == id_).values(**changed))
+            tx.execute(update(table).where(table.c.id == row["id"]).values(**changed))
 
 
 def _like(words: str) -> str:

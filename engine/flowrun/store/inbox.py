@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from flowrun.store import schema as t
 from flowrun.store import statements as st
 from flowrun.store.database import Database
-from flowrun.store.rows import Incoming, fingerprint, newer
+from flowrun.store.rows import PAYLOAD, Incoming, fingerprint, newer
 from flowrun.values import encode_json
 
 _CHUNK = 500  # records of one statement
@@ -46,7 +46,7 @@ class Inbox:
             return set(tx.execute(select(t.heads.c.key).where(t.heads.c.flow == flow)).scalars())
 
     def _take(self, tx: Connection, flow: str, incoming: Sequence[Incoming], run: int | None) -> int:
-        now = self._db.time(tx)
+        now, cover = self._db.time(tx), self._db.cover
         if self._db.shared:
             # The lanes first, sorted: that locks them, so that no worker closes a lane that is about to get a record,
             # and two intakes cannot wait for each other. SQLite's transaction is alone anyway.
@@ -78,7 +78,10 @@ class Inbox:
             if state == "received":
                 heads[one.key] = (one.version, print_)
                 waits[one.key] = len(new)
-            new.append([one.key, one.version, one.lane, encode_json(one.payload).decode(), state, reason])
+            payload = encode_json(one.payload).decode()
+            if cover.encrypts:
+                payload = cover.close(payload, PAYLOAD, flow, one.key, one.version, now)
+            new.append([one.key, one.version, one.lane, payload, state, reason])
         if not new:
             return 0
         if overtaken:

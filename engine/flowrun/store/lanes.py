@@ -18,7 +18,7 @@ from sqlalchemy import Connection, case, func, or_, select
 from flowrun.store import schema as t
 from flowrun.store import statements as st
 from flowrun.store.database import Database
-from flowrun.store.rows import Held, Row, row_from
+from flowrun.store.rows import SENT, Held, Row, row_from
 from flowrun.values import decode_json
 
 LEASE_SECS = 90.0  # what remains after the safe share is longer than any one call with its time limit
@@ -85,8 +85,8 @@ class Lanes:
             found.sort(key=lambda one: int(one.seq))
         else:
             found = list(st.FIRSTS.run(tx, ids=list(ids.values())).all())
-        rows = [row_from(one, ids[one.lane]) for one in found]
-        return with_journal(tx, rows) if any(row.state != "received" for row in rows) else rows
+        rows = [row_from(one, self._db.cover, ids[one.lane]) for one in found]
+        return with_journal(self._db, tx, rows) if any(row.state != "received" for row in rows) else rows
 
     def renew(self, held: Held) -> set[int]:
         """A new lease for what is held. Returns the lanes that were lost meanwhile, and forgets them."""
@@ -171,15 +171,18 @@ class Lanes:
             return int(tx.execute(select(func.count()).where(r.flow == flow, t.is_open(r.state))).scalar_one())
 
 
-def with_journal(tx: Connection, rows: Sequence[Row]) -> list[Row]:
+def with_journal(database: Database, tx: Connection, rows: Sequence[Row]) -> list[Row]:
     """The rows, each with the body and the key of its newest journal entry."""
     j = t.journal.c
     found: dict[int, tuple[str, bytes]] = {}
     for part in _parts([row.seq for row in rows]):
         query = select(j.seq, j.intent, j.body).where(j.seq.in_(part)).order_by(j.id)
         found.update({seq: (intent, body) for seq, intent, body in tx.execute(query)})
+    open_ = database.cover.open
     return [
-        replace(row, intent=found[row.seq][0], body=decode_json(found[row.seq][1])) if row.seq in found else row
+        replace(row, intent=sent[0], body=decode_json(open_(sent[1], SENT, row.flow, sent[0])))
+        if (sent := found.get(row.seq)) is not None
+        else row
         for row in rows
     ]
 

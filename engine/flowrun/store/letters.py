@@ -15,7 +15,7 @@ from flowrun.errors import ProjectError
 from flowrun.store import schema as t
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes, with_journal
-from flowrun.store.rows import AS_RAN, REPLAY, Row, row_of
+from flowrun.store.rows import AS_RAN, DETAIL, PAYLOAD, REPLAY, Row, row_of
 from flowrun.values import decode_json, encode_json
 
 _CHUNK = 500
@@ -46,7 +46,9 @@ class Letters:
         with self._db.transaction() as tx:
             now = self._db.time(tx)
             for row, payload in changes:
-                values = {"payload": encode_json(dict(payload)), "edited": 1, "changed_at": now}
+                whose = (row.flow, row.key, row.version, row.received_at)
+                text = self._db.cover.close(encode_json(dict(payload)).decode(), PAYLOAD, *whose)
+                values = {"payload": text.encode(), "edited": 1, "changed_at": now}
                 query = update(t.records).where(r.seq == row.seq, r.state == "dead").values(**values)
                 if tx.execute(query).rowcount:
                     edited.append((row, {"before": row.payload}))
@@ -112,7 +114,7 @@ class Letters:
         if keys:
             query = query.where(r.key.in_(keys))
         with self._db.transaction() as tx:
-            return with_journal(tx, [row_of(found) for found in tx.execute(query).mappings()])
+            return with_journal(self._db, tx, [row_of(found, self._db.cover) for found in tx.execute(query).mappings()])
 
     def by_seq(self, seqs: Sequence[int]) -> dict[int, Row]:
         """Records in whatever state."""
@@ -120,7 +122,7 @@ class Letters:
         with self._db.transaction() as tx:
             for part in _parts(seqs):
                 query = select(t.records).where(t.records.c.seq.in_(part))
-                found.update((one["seq"], row_of(one)) for one in tx.execute(query).mappings())
+                found.update((one["seq"], row_of(one, self._db.cover)) for one in tx.execute(query).mappings())
         return found
 
     def as_ran(self, seqs: Sequence[int]) -> dict[int, Kept]:
@@ -129,9 +131,9 @@ class Letters:
         found: dict[int, Kept] = {}
         with self._db.transaction() as tx:
             for part in _parts(seqs):
-                query = select(h.seq, h.detail).where(h.seq.in_(part), h.event == "replayed").order_by(h.id)
-                for seq, text in tx.execute(query):
-                    detail = decode_json(text)
+                query = select(h.seq, h.detail, h.at).where(h.seq.in_(part), h.event == "replayed").order_by(h.id)
+                for seq, text, at in tx.execute(query):
+                    detail = decode_json(self._db.cover.open_text(text, DETAIL, seq, "replayed", at))
                     if "body" in detail:
                         found[seq] = Kept(detail["intent"], detail["body"])
         return found
@@ -144,9 +146,9 @@ class Letters:
         found: dict[int, str] = {}
         for part in _parts(rows):
             seqs = [row.seq for row in part]
-            query = select(h.seq, h.detail).where(h.seq.in_(seqs), h.event == "dead").order_by(h.id)
-            for seq, text in tx.execute(query):
-                if intent := decode_json(text).get("intent"):
+            query = select(h.seq, h.detail, h.at).where(h.seq.in_(seqs), h.event == "dead").order_by(h.id)
+            for seq, text, at in tx.execute(query):
+                if intent := decode_json(self._db.cover.open_text(text, DETAIL, seq, "dead", at)).get("intent"):
                     found[seq] = intent
         return found
 
@@ -167,14 +169,12 @@ class Letters:
         """Into the history of each, with its detail, and once into the audit."""
         if not rows:
             return
-        now = self._db.time(tx)
-        tx.execute(
-            insert(t.history),
-            [
-                {"seq": row.seq, "at": now, "event": event, "detail": encode_json(dict(detail)).decode(), "who": who}
-                for row, detail in rows
-            ],
-        )
+        now, close = self._db.time(tx), self._db.cover.close
+        entries = []
+        for row, detail in rows:
+            said = close(encode_json(dict(detail)).decode(), DETAIL, row.seq, event, now)
+            entries.append({"seq": row.seq, "at": now, "event": event, "detail": said, "who": who})
+        tx.execute(insert(t.history), entries)
         names = ", ".join(f"{row.flow} {row.key} #{row.seq}" for row, _ in rows[:20])
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         tx.execute(insert(t.audit).values(at=now, who=who, action=f"dlq {event}", detail=words + names + more))

@@ -17,7 +17,7 @@ from flowrun.store.alert_book import AlertBook
 from flowrun.store.alert_rows import Incident
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes
-from flowrun.store.rows import AS_RAN, Ending, Held, Intent
+from flowrun.store.rows import ANSWER, AS_RAN, BODY, DETAIL, HELP, MESSAGE, SENT, Ending, Held, Intent
 from flowrun.store.xrefs import Moved, Xrefs
 from flowrun.values import encode_json
 
@@ -109,17 +109,21 @@ class Outcomes:
         if objects:
             tx.execute(delete(t.sent).where(s.flow == bindparam("b_flow"), s.object == bindparam("b_object")), objects)
         if going:
-            rows = [[one.key, one.row.seq, one.print_, encode_json(one.body).decode()] for one in going]
+            close = self._db.cover.close
+            rows = [
+                [one.key, one.row.seq, one.print_, close(encode_json(one.body).decode(), SENT, one.row.flow, one.key)]
+                for one in going
+            ]
             st.INTEND.run_many(tx, rows, flow=going[0].row.flow, now=now)
         return set(seqs) - live
 
-    @staticmethod
-    def _keep_receipt(tx: Connection, flow: str, intent: str, now: float) -> None:
+    def _keep_receipt(self, tx: Connection, flow: str, intent: str, now: float) -> None:
         """A later send under the same key takes the place of an earlier one; its receipt goes into the history."""
         j = t.journal.c
         query = select(j.seq, j.target_id, j.at, j.how).where(j.flow == flow, j.intent == intent, j.state == "done")
         for seq, target_id, at, how in tx.execute(query):
             detail = encode_json({"receipt": target_id, "how": how, "intent": intent, "at": round(at, 3)}).decode()
+            detail = self._db.cover.close(detail, DETAIL, seq, "confirmed", now)
             tx.execute(insert(t.history).values(seq=seq, at=now, event="confirmed", detail=detail))
 
     # -- endings ---------------------------------------------------------------------------------------------------
@@ -127,17 +131,18 @@ class Outcomes:
     def _end(self, tx: Connection, endings: Sequence[Ending], now: float) -> list[Moved]:
         if not endings:
             return []
+        close = self._db.cover.close
         self._journal(tx, endings, now)
         plain = [one.row.seq for one in endings if _is_plain(one)]
         if plain:
             st.CONFIRM.run(tx, ids=plain, now=now)
-        rest = [_values(one) for one in endings if not _is_plain(one)]
+        rest = [self._values(one) for one in endings if not _is_plain(one)]
         st.END.run_many(tx, rest, now=now)
         self._close_older_letters(tx, endings, now)
         events = [
             {
                 "seq": one.row.seq, "at": now, "event": one.event,
-                "detail": encode_json(dict(one.detail or {})).decode(),
+                "detail": close(encode_json(dict(one.detail or {})).decode(), DETAIL, one.row.seq, one.event, now),
             }
             for one in endings
             if one.event
@@ -152,12 +157,11 @@ class Outcomes:
             )
         return self._xrefs.remember(tx, [xref for one in endings for xref in one.xrefs])
 
-    @staticmethod
-    def _journal(tx: Connection, endings: Sequence[Ending], now: float) -> None:
+    def _journal(self, tx: Connection, endings: Sequence[Ending], now: float) -> None:
         j = t.journal.c
         which = (j.flow == bindparam("b_flow"), j.intent == bindparam("b_intent"))
         done = [
-            [one.row.flow, one.intent, one.receipt.id, int(one.receipt.created), one.how, _text(one.receipt.response)]
+            [one.row.flow, one.intent, one.receipt.id, int(one.receipt.created), one.how, self._answer(one)]
             for one in endings
             if one.journal == "done" and one.receipt is not None
         ]
@@ -185,6 +189,29 @@ class Outcomes:
                 if lane != row.lane:
                     self._lanes.wake(tx, [(flow, lane)])
 
+    def _answer(self, one: Ending) -> str | None:
+        assert one.receipt is not None
+        answer = one.receipt.response
+        if not answer:
+            return None
+        return self._db.cover.close(encode_json(dict(answer)).decode(), ANSWER, one.row.flow, one.intent)
+
+    def _values(self, one: Ending) -> list[Any]:
+        """In the order of the statement's columns."""
+        row, failure, close = one.row, one.failure, self._db.cover.close
+        whose = (row.flow, row.key, row.version, row.received_at)
+        as_ran = one.state in t.OPEN and row.reason == AS_RAN  # a retry is still the same replay
+        said: list[str | None] = [None] * 5
+        if failure:
+            message, help_ = close(failure.message, MESSAGE, *whose), close(failure.help, HELP, *whose)
+            said = [failure.error_class, failure.field, message, help_, failure.place]
+        body = None if one.body is None else close(encode_json(dict(one.body)).decode(), BODY, *whose)
+        return [
+            row.seq, one.state, AS_RAN if as_ran else one.reason,
+            row.attempts if one.attempts is None else one.attempts, one.queue, one.flag, *said, body,
+            one.flow_hash or row.flow_hash,
+        ]  # fmt: skip
+
 
 def _is_plain(one: Ending) -> bool:
     """Confirmed at the first try, with nothing to say: nearly all of them, so one statement does for many."""
@@ -192,19 +219,3 @@ def _is_plain(one: Ending) -> bool:
         one.state == "confirmed" and one.reason is None and one.flag is None and one.row.error_class is None
         and one.row.queue is None and one.row.reason is None and one.row.body is None
     )  # fmt: skip
-
-
-def _values(one: Ending) -> list[Any]:
-    """In the order of the statement's columns."""
-    failure = one.failure
-    as_ran = one.state in t.OPEN and one.row.reason == AS_RAN  # a retry is still the same replay
-    said = [failure.error_class, failure.field, failure.message, failure.help, failure.place] if failure else [None] * 5
-    return [
-        one.row.seq, one.state, AS_RAN if as_ran else one.reason,
-        one.row.attempts if one.attempts is None else one.attempts, one.queue, one.flag, *said,
-        None if one.body is None else encode_json(dict(one.body)).decode(), one.flow_hash or one.row.flow_hash,
-    ]  # fmt: skip
-
-
-def _text(answer: Mapping[str, Any]) -> str | None:
-    return encode_json(dict(answer)).decode() if answer else None

@@ -15,7 +15,10 @@ from sqlalchemy.pool import StaticPool
 
 from flowrun.errors import StoreError
 from flowrun.store import schema as t
+from flowrun.store.cover import Cover
 from flowrun.store.database import HEAD, Database, postgres_url, words_of
+from flowrun.store.rows import PAYLOAD
+from flowrun.store.sealing import put_over
 from flowrun.store.store import Store
 from flowrun.values import decode_json, system_clock
 
@@ -24,9 +27,18 @@ Head = tuple[str | None, str]
 """(version, fingerprint as it came) of the newest record of a key."""
 
 
-def read_store(place: Path | str) -> Reading:
-    """The store at ``place``; an empty one, in memory, when there is none. Raises StoreError."""
-    return Reading(Untouched(place))
+def read_store(place: Path | str, cover: Cover | None = None) -> Reading:
+    """The store at ``place``; an empty one, in memory, when there is none. cover: opens what is encrypted.
+
+    Raises StoreError, also when the store was encrypted with a key that cover lacks.
+    """
+    database = Untouched(place)
+    try:
+        put_over(database, cover or Cover(), writes=False)
+    except StoreError:
+        database.close()
+        raise
+    return Reading(database)
 
 
 class Reading(Store):
@@ -36,8 +48,16 @@ class Reading(Store):
         """(key, record) of the last records that came in, oldest first; as they are now, if they were corrected."""
         r = t.records.c
         with self.transaction() as tx:
-            query = select(r.key, r.payload).where(r.flow == flow).order_by(r.seq.desc()).limit(last)
-            found = [(str(key), decode_json(payload)) for key, payload in tx.execute(query)]
+            query = (
+                select(r.key, r.payload, r.version, r.received_at)
+                .where(r.flow == flow)
+                .order_by(r.seq.desc())
+                .limit(last)
+            )
+            found = [
+                (str(key), decode_json(self.database.cover.open(payload, PAYLOAD, flow, key, version, at)))
+                for key, payload, version, at in tx.execute(query)
+            ]
         return found[::-1]
 
     def holds(self, flow: str, key: str, version: str) -> bool:
@@ -86,6 +106,7 @@ class Untouched(Database):
         self.path = place if isinstance(place, Path) else None
         self.shared = True  # nothing is held that others would wait for
         self._lock = None
+        self.cover = Cover()
         self._clock = system_clock
         self._writing = threading.RLock()
         self._stamp: tuple[int, int] | None = None

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from flowrun.connector import Receipt
+from flowrun.store.cover import Cover
 from flowrun.values import decode_json
 
 REPLAY = "replay"
@@ -23,6 +24,15 @@ AS_RAN = "replay as it ran"
 """Reasons why a record is open again. The second lasts until the record ends: what is sent is what was sent before."""
 
 _sorting = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+
+
+PAYLOAD, BODY, MESSAGE, HELP = (f"records.{name}" for name in ("payload", "body", "error_message", "error_help"))
+"""Where values of a record are closed for, with its flow, key, version and the time it was received. Its number is not
+known when it is written."""
+SENT, ANSWER = "journal.body", "journal.response"
+"""… with flow and intent."""
+DETAIL = "history.detail"
+"""… with the record's number, event and time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +146,27 @@ class Ending(msgspec.Struct, frozen=True):
     flow_hash: str | None = None
 
 
-def row_of(found: Any, lane_id: int = 0) -> Row:
-    """found: a row of ``records``, as a mapping."""
-    return row_from([found[name] for name in COLUMNS], lane_id)
+def row_of(found: Any, cover: Cover) -> Row:
+    """found: a row of ``records``, as a mapping. Raises StoreError for what does not open."""
+    return row_from([found[name] for name in COLUMNS], cover, 0)
 
 
-def row_from(found: Sequence[Any], lane_id: int) -> Row:
+def row_from(found: Sequence[Any], cover: Cover, lane_id: int) -> Row:
     """found: the columns of ``COLUMNS``, in their order."""
     (
         seq, flow, key, version, lane, state, attempts, payload, body, reason, queue, error_class, error_field,
         error_message, error_help, error_place, flag, edited, flow_hash, run, received_at, changed_at,
     ) = found  # fmt: skip
+    whose = (flow, key, version, received_at)
+    record = decode_json(cover.open(payload, PAYLOAD, *whose))
+    made = None if body is None else decode_json(cover.open(body, BODY, *whose))
+    if error_message is not None:
+        error_message = cover.open_text(error_message, MESSAGE, *whose)
+    if error_help is not None:
+        error_help = cover.open_text(error_help, HELP, *whose)
     return Row(
-        seq, flow, key, version, lane, state, attempts, decode_json(payload),
-        None if body is None else decode_json(body), None, reason, queue, error_class, error_field, error_message,
-        error_help, error_place, flag, bool(edited), flow_hash, run, received_at, changed_at, lane_id,
+        seq, flow, key, version, lane, state, attempts, record, made, None, reason, queue, error_class, error_field,
+        error_message, error_help, error_place, flag, bool(edited), flow_hash, run, received_at, changed_at, lane_id,
     )  # fmt: skip
 
 

@@ -243,6 +243,13 @@ audit = Table(
     Column("detail", Text, nullable=False),
 )
 
+seal_keys = Table(  # the keys that payloads may be encrypted with here, by id: without them the store is not opened
+    "seal_keys",
+    metadata,
+    Column("key_id", String(12), primary_key=True),
+    Column("since", Float, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -33,7 +33,7 @@ class Seal:
             from cryptography.fernet import Fernet, MultiFernet
         except ImportError:
             raise ProjectError(
-                "stored tokens are encrypted, which needs another package", help="pip install 'flowrun[crypto]'"
+                "what is stored encrypted needs another package", help="pip install 'flowrun[crypto]'"
             ) from None
         self._fernet: Any = Fernet
         self._multi: Any = MultiFernet
@@ -45,7 +45,20 @@ class Seal:
     @property
     def key_id(self) -> str:
         """Names the key that seals, and tells nothing about it."""
-        return hashlib.sha256(b"flowrun key id" + self._keys[0]).hexdigest()[:12]
+        return _id(self._keys[0])
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Of every key, the newest first."""
+        return tuple(_id(key) for key in self._keys)
+
+    def derived(self, key_id: str, salt: bytes) -> bytes:
+        """A key of 32 bytes made of one of ours, for what is encrypted in bulk (``cover``). Raises SealBroken when
+        none of ours has this id."""
+        for key in self._keys:
+            if _id(key) == key_id:
+                return _derived(key, "payloads", salt)
+        raise SealBroken
 
     def close(self, data: bytes, bound_to: str) -> bytes:
         sealed: bytes = self._box(bound_to).encrypt(data)
@@ -67,7 +80,8 @@ class Seal:
 
     def _box(self, bound_to: str) -> Any:
         if bound_to not in self._boxes:
-            self._boxes[bound_to] = self._multi([self._fernet(_derived(key, bound_to)) for key in self._keys])
+            keys = [base64.urlsafe_b64encode(_derived(key, bound_to)) for key in self._keys]
+            self._boxes[bound_to] = self._multi([self._fernet(key) for key in keys])
         return self._boxes[bound_to]
 
 
@@ -81,9 +95,13 @@ def _key(text: str) -> bytes:
     return key
 
 
-def _derived(key: bytes, bound_to: str) -> bytes:
+def _id(key: bytes) -> str:
+    return hashlib.sha256(b"flowrun key id" + key).hexdigest()[:12]
+
+
+def _derived(key: bytes, bound_to: str, salt: bytes | None = None) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    made = HKDF(SHA256(), 32, salt=None, info=b"flowrun/" + bound_to.encode())
-    return base64.urlsafe_b64encode(made.derive(key))
+    made: bytes = HKDF(SHA256(), 32, salt=salt, info=b"flowrun/" + bound_to.encode()).derive(key)
+    return made

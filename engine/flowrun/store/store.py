@@ -10,27 +10,37 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
+from flowrun.errors import StoreError
 from flowrun.store import schema as t
 from flowrun.store.alert_book import AlertBook
 from flowrun.store.circuits import Circuits
+from flowrun.store.cover import Cover
 from flowrun.store.database import Database, open_database
 from flowrun.store.inbox import Cursors, Inbox, current_cursor
 from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
-from flowrun.store.rows import Row, row_of
+from flowrun.store.rows import ANSWER, Row, row_of
+from flowrun.store.sealing import put_over
 from flowrun.store.xrefs import Xrefs
 from flowrun.values import Clock, encode_json
 
 
-def open_store(where: Path | str, *, now: Clock | None = None) -> Store:
-    """The store in the SQLite file at a path, or in the PostgreSQL database of a URL. Raises StoreError.
+def open_store(where: Path | str, *, now: Clock | None = None, cover: Cover | None = None) -> Store:
+    """The store in the SQLite file at a path, or in the PostgreSQL database of a URL.
 
-    now: a clock in place of the database's own (tests).
+    now: a clock in place of the database's own (tests). cover: how payloads are encrypted; without it they are not.
+    Raises StoreError, also when the store was encrypted with a key that cover lacks: before anything is taken in.
     """
-    return Store(open_database(where, clock=now))
+    database = open_database(where, clock=now)
+    try:
+        put_over(database, cover or Cover())
+    except StoreError:
+        database.close()
+        raise
+    return Store(database)
 
 
 class Store:
@@ -86,7 +96,11 @@ class Store:
             if value is not None:
                 query = query.where(column == value)
         with self.transaction() as tx:
-            return with_journal(tx, [row_of(found) for found in tx.execute(query).mappings()])
+            return self._rows(tx, query)
+
+    def _rows(self, tx: Connection, query: Select[Any]) -> list[Row]:
+        cover = self.database.cover
+        return with_journal(self.database, tx, [row_of(found, cover) for found in tx.execute(query).mappings()])
 
     def counts(self, flow: str) -> dict[str, int]:
         """Records by state; they sum up to what was received."""
@@ -127,15 +141,21 @@ class Store:
             return int(tx.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
 
     def receipt(self, seq: int) -> Mapping[str, Any] | None:
-        """target_id, created, how, response (JSON bytes), at: of a record that was delivered."""
+        """target_id, created, how, response (JSON bytes), at, flow, intent: of a record that was delivered."""
         j = t.journal.c
         query = (
-            select(j.target_id, j.created, j.how, j.response, j.at)
+            select(j.target_id, j.created, j.how, j.response, j.at, j.flow, j.intent)
             .where(j.seq == seq, j.state == "done").order_by(j.id.desc()).limit(1)
         )  # fmt: skip
         with self.transaction() as tx:
             found = tx.execute(query).mappings().first()
-            return None if found is None else dict(found)
+        if found is None:
+            return None
+        receipt = dict(found)
+        if receipt["response"] is not None:
+            where = (ANSWER, receipt["flow"], receipt["intent"])
+            receipt["response"] = self.database.cover.open(receipt["response"], *where)
+        return receipt
 
     def was_sent(self, flow: str, objects: list[str]) -> dict[str, str]:
         """Fingerprints of what the target is known to hold (only_changes)."""
@@ -156,7 +176,7 @@ class Store:
             select(t.records).where(r.flow == flow, t.is_open(r.state), r.seq > after).order_by(r.seq).limit(limit)
         )  # fmt: skip
         with self.transaction() as tx:
-            return with_journal(tx, [row_of(found) for found in tx.execute(query).mappings()])
+            return self._rows(tx, query)
 
     def delivered(self, flow: str) -> bool:
         """Whether anything of this flow ever reached its target."""

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 
 from flowrun.store import schema as t
+from flowrun.store.cover import Cover
 from flowrun.store.database import Database
-from flowrun.store.rows import Row, row_of
+from flowrun.store.rows import DETAIL, Row, row_of
 from flowrun.values import decode_json
 
 MOST = 500  # records of one trace; more are not one object
@@ -50,15 +51,15 @@ class Tracing:
         several systems may look alike; each record says how it was found.
         """
         with self._database.transaction() as tx:
-            found = _Search(tx).run(key, flow)
+            found = _Search(tx, self._database.cover).run(key, flow)
             for life in found:
-                life.events = sorted(_events(tx, life.row), key=lambda event: event.at)
+                life.events = sorted(_events(tx, life.row, self._database.cover), key=lambda event: event.at)
         return found
 
 
 class _Search:
-    def __init__(self, tx: Connection) -> None:
-        self.tx = tx
+    def __init__(self, tx: Connection, cover: Cover) -> None:
+        self.tx, self.cover = tx, cover
         self.lives: dict[int, Life] = {}
         self.ids: dict[str, str] = {}  # id → how it was found
 
@@ -86,7 +87,7 @@ class _Search:
 
     def _records(self, *where: ColumnElement[bool]) -> list[Row]:
         query = select(t.records).where(*where).order_by(t.records.c.seq).limit(MOST)
-        return [row_of(found) for found in self.tx.execute(query).mappings()]
+        return [row_of(found, self.cover) for found in self.tx.execute(query).mappings()]
 
     def _add(self, rows: Iterable[Row], link: str) -> list[Row]:
         fresh = [row for row in rows if row.seq not in self.lives]
@@ -163,10 +164,10 @@ def _receipt_ids(tx: Connection, row: Row) -> list[str]:
 # -- what a record lived through -----------------------------------------------------------------------------------
 
 
-def _events(tx: Connection, row: Row) -> Iterator[Event]:
+def _events(tx: Connection, row: Row, cover: Cover) -> Iterator[Event]:
     """What the tables say, each with its time; not yet in order."""
     yield Event(row.received_at, "received", _run(tx, row.run))
-    told = list(_history(tx, row.seq))
+    told = list(_history(tx, row.seq, cover))
     last = max((i for i, event in enumerate(told) if event.event == "failed"), default=-1)
     if row.state == "dead" and row.error_place and last >= 0:
         told[last] = replace(told[last], words=f"{told[last].words}   ({row.error_place})")
@@ -182,10 +183,10 @@ def _run(tx: Connection, run: int | None) -> str:
     return f"run {run}" + (f", environment {found[0]}, flow {found[1]}" if found is not None else "")
 
 
-def _history(tx: Connection, seq: int) -> Iterator[Event]:
+def _history(tx: Connection, seq: int, cover: Cover) -> Iterator[Event]:
     h = t.history.c
     for found in tx.execute(select(t.history).where(h.seq == seq).order_by(h.id)).mappings():
-        detail = decode_json(found["detail"])
+        detail = decode_json(cover.open_text(found["detail"], DETAIL, seq, found["event"], found["at"]))
         name = "failed" if found["event"] == "dead" else found["event"]
         yield Event(found["at"], str(name), _detail(detail), found["who"] or "")
 

@@ -95,6 +95,11 @@ class Vault:
         self._now = now
         self._seal = seal
 
+    @property
+    def key_id(self) -> str:
+        """Of the key that seals."""
+        return self._seal.key_id
+
     def mark(self, text: str) -> str:
         """See ``Seal.mark``."""
         return self._seal.mark(text)

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert, select, text
 
 from flowrun.store import schema as t
 from flowrun.store.database import Database
 from flowrun.store.reading import one_moment
-from flowrun.store.rows import fingerprint
+from flowrun.store.rows import fingerprint, row_of
+from flowrun.store.sealing import unopened
 from flowrun.values import decode_json
 
 EXAMPLES = 5  # of each finding are named
@@ -109,7 +110,7 @@ def verify(database: Database, *, mend: str = "") -> list[Finding]:
     is written. Raises StoreError."""
     with database.transaction() as tx:
         one_moment(tx)
-        findings = [*_damage(tx), *_sums(tx)]
+        findings = [*_damage(tx), *_unopened(database, tx), *_sums(tx)]
         for check in CHECKS:
             found = tx.execute(text(check.query)).fetchmany(EXAMPLES)
             if not found:
@@ -135,6 +136,16 @@ def _damage(tx: Connection) -> Iterator[Finding]:
         yield Finding(
             "file", "the file is damaged", len(words), tuple(words[:EXAMPLES]),
             next="restore a backup: flowrun state restore FILE",
+        )  # fmt: skip
+
+
+def _unopened(database: Database, tx: Connection) -> Iterator[Finding]:
+    names = list(unopened(tx, database.cover))
+    if names:
+        yield Finding(
+            "sealed", "an encrypted value does not open: it was changed or moved, or its key is gone", len(names),
+            tuple(names[:EXAMPLES]),
+            next="put the key back (store: key), or restore a backup: flowrun state restore FILE",
         )  # fmt: skip
 
 
@@ -183,11 +194,9 @@ def _remember(database: Database, tx: Connection, check: _Check) -> None:
     now = database.time(tx)
     while found := tx.execute(text(check.query)).fetchmany(_PART):
         for flow, key, seq in found:
-            version, payload = tx.execute(
-                text("SELECT version, payload FROM records WHERE seq = :seq"), {"seq": seq}
-            ).one()
-            print_ = fingerprint(decode_json(payload))
-            tx.execute(insert(t.heads).values(flow=flow, key=key, version=version, fingerprint=print_, at=now))
+            row = row_of(tx.execute(select(t.records).where(t.records.c.seq == seq)).mappings().one(), database.cover)
+            print_ = fingerprint(row.payload)
+            tx.execute(insert(t.heads).values(flow=flow, key=key, version=row.version, fingerprint=print_, at=now))
 
 
 _MENDERS: dict[str, Callable[[Database, Connection, _Check], None]] = {
