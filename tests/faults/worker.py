@@ -9,13 +9,13 @@ import json
 import os
 import signal
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
 
+from flowrun.cli.stopping import stoppable
 from flowrun.connections import build
 from flowrun.connector import discover
 from flowrun.flow import load_flow
@@ -46,10 +46,11 @@ def main(told: dict[str, Any]) -> None:
     if told["freeze"]:
         freeze_after(store, told["freeze"])
     print("ready", flush=True)
-    summary = run_flow(
-        flow, plan, target=target, store=store, intake=False, override_guard=True, wait_secs=told["wait"],
-        sleep=lambda secs: time.sleep(secs / speed), seams=freezes_at(told["freeze_at"]),
-    )  # fmt: skip
+    with stoppable() as stopping:
+        summary = run_flow(
+            flow, plan, target=target, store=store, intake=False, override_guard=True, wait_secs=told["wait"],
+            sleep=lambda secs: stopping.wait(secs / speed), seams=freezes_at(told["freeze_at"]), stopping=stopping,
+        )  # fmt: skip
     store.close()
     print(json.dumps(summary.as_counts()))
 

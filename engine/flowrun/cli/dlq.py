@@ -13,6 +13,7 @@ from flowrun.cli.dlq_preview import preview
 from flowrun.cli.dlq_review import review
 from flowrun.cli.main import EXIT_OK
 from flowrun.cli.project import known_flow, open_flow, project_store, who
+from flowrun.cli.stopping import stoppable
 from flowrun.errors import ProjectError
 from flowrun.logs import configure
 from flowrun.store import Row, Store
@@ -138,7 +139,7 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
                 store.letters.replay_as_ran(rows, who())
             else:
                 store.letters.replay(rows, who())
-            with Progress(False) as progress:
+            with Progress(False) as progress, stoppable() as stopping:
                 summary = run_flow(
                     checked,
                     plan,
@@ -148,6 +149,7 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
                     environment=environment.name,
                     connections=connections,
                     report=progress.report,
+                    stopping=stopping,
                 )
         print_summary(summary)
         tell(store, project, environment)

@@ -16,6 +16,7 @@ from flowrun.cli.alerts import tell, troubles
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import held_store, open_flow, opened_store
 from flowrun.cli.records import grouped, read_records
+from flowrun.cli.stopping import stoppable
 from flowrun.connector import Registry
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
@@ -77,7 +78,7 @@ def command(
 
     A second run over the same records sends nothing. With --plan, what `flowrun plan --output FILE` found is done: the
     planned bodies are sent and nothing else, and nothing at all when the target moved since (exit code 3). Exit code 1
-    when records failed, 4 when the outside world did.
+    when records failed, 4 when the outside world did. Told to end (SIGTERM), it finishes what it is sending.
     """
     from flowrun.connections import opened, vault_of
 
@@ -106,7 +107,7 @@ def command(
             project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
         ) as connections:
             source = None if input_ else connections[checked.source.connection]
-            with Progress(quiet) as progress:
+            with Progress(quiet) as progress, stoppable() as stopping:
                 try:
                     summary = run_flow(
                         checked,
@@ -122,6 +123,7 @@ def command(
                         workers=workers,
                         override_guard=override_guard,
                         report=progress.report,
+                        stopping=stopping,
                     )
                 except ConnectorError as error:
                     progress.stop()
@@ -144,6 +146,8 @@ def command(
                 if checked.target.guard is not None:
                     store.alerts.settle(tx, flow=checked.name, kinds=("guard",))
         print_summary(summary)
+        if stopping.is_set():
+            click.echo("  stopped before its end; run again to go on")
         tell(store, project, environment)
     finally:
         store.close()

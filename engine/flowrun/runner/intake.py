@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ class Intake:
         seam: Seams,
         limit: int | None = None,
         patience: Patience | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.flow = flow
         self.plan = plan
@@ -42,6 +43,7 @@ class Intake:
         self._seam = seam
         self._limit = limit
         self._patience = patience or Patience(flow.name, time.sleep)
+        self._stopping = stopping
 
     def take(self, source: Source | None, records: Iterable[Mapping[str, Any]] | None) -> None:
         """Raises ConnectorError when the source cannot be read; what was read before is held."""
@@ -68,6 +70,9 @@ class Intake:
                 return
 
     def room(self) -> int | None:
+        """How many more may be taken in; None: any number."""
+        if self._stopping():
+            return 0
         return None if self._limit is None else max(0, self._limit - self.read)
 
     def hold(self, records: Sequence[Mapping[str, Any]], cursor: str | None) -> None:

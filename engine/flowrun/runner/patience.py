@@ -18,7 +18,7 @@ class Patience:
     """Calls a step until the database answers. Only for steps that may be done twice: of the last commit before an
     outage nothing is known."""
 
-    def __init__(self, flow: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, flow: str, sleep: Callable[[float], object]) -> None:
         self._flow = flow
         self._sleep = sleep
 

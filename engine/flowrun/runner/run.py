@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-import time
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -66,37 +66,44 @@ def run_flow(
     limit: int | None = None,
     workers: int = 1,
     override_guard: bool = False,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] | None = None,
     seams: Seams | None = None,
     report: Callable[[Row, str, str], None] | None = None,
     intake: bool = True,
+    stopping: threading.Event | None = None,
 ) -> Summary:
     """One intake pass (from ``records``, else from ``source``), then deliver.
 
     wait_secs: retries that are due within this time are waited for; later ones stay for the next run.
     connections: connectors by name, for live look-ups. intake False: only deliver what is held.
-    workers: threads that deliver, each holding lanes of its own.
+    workers: threads that deliver, each holding lanes of its own. stopping: once it is set, calls under way are
+    finished, nothing new begins, and the rest waits for the next run. sleep: in place of waiting for it.
     Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, StoreError.
     """
+    stopping = stopping or threading.Event()
+    sleep = sleep or stopping.wait
     patience = Patience(flow.name, sleep)
     run = patience(lambda: store.begin_run(flow.name, environment, flow.hash))
     summary = Summary(flow.name, run)
-    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience)
+    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience, stopping.is_set)
     drains = [
         Drain(
             flow,
             plan,
             store,
-            Writer(flow, plan, target, store, seams=seams, report=report),
+            Writer(flow, plan, target, store, seams=seams, report=report, stopping=stopping.is_set),
             connections or {},
             sleep,
             patience,
             alone=workers == 1 and not store.database.shared,
+            stopping=stopping.is_set,
         )
         for _ in range(workers)
     ]
 
     def deliver() -> None:
+        if stopping.is_set():
+            return
         if not override_guard:
             patience(lambda: check_guard(flow, plan, store, connections or {}))
         until = patience(store.time) + wait_secs
@@ -105,8 +112,12 @@ def run_flow(
             drains[0].run(until)
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="deliver") as pool:
-            for job in [pool.submit(drain.run, until) for drain in drains]:
-                job.result()
+            try:
+                for job in [pool.submit(drain.run, until) for drain in drains]:
+                    job.result()
+            except BaseException:  # the others are waited for
+                stopping.set()
+                raise
 
     def end() -> None:
         summary.read, summary.received = taking.read, store.received(run)
@@ -143,13 +154,14 @@ class Drain:
         store: Store,
         writer: Writer,
         connections: Mapping[str, Any],
-        sleep: Callable[[float], None],
+        sleep: Callable[[float], object],
         patience: Patience | None = None,
         *,
         alone: bool = True,
         chance: random.Random | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """alone: nobody else delivers this flow."""
+        """alone: nobody else delivers this flow. stopping: asked before each claim."""
         self.flow = flow
         self.plan = plan
         self.store = store
@@ -160,13 +172,15 @@ class Drain:
         self._patience = patience or Patience(flow.name, sleep)
         self._alone = alone
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
+        self._stopping = stopping
         self._width = CLAIM
         self._held: Held | None = None
 
     def run(self, until: float) -> None:
         """until: by the store's clock; what is due later stays."""
-        while not self.writer.counts.paused and self._patience(lambda: self._step(until)):
-            pass
+        while not self.writer.counts.paused and not self._stopping():
+            if not self._patience(lambda: self._step(until)):
+                break
 
     def _give_back(self) -> None:
         """Lanes that were held when the database went away. What was committed last is not known: what was sent is

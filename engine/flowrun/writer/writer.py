@@ -58,8 +58,10 @@ class Writer:
         chance: random.Random | None = None,
         seams: Seams | None = None,
         report: Callable[[Row, str, str], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """report: called with (row, outcome, words) for each record once its outcome is committed."""
+        """report: called with (row, outcome, words) for each record once its outcome is committed. stopping: asked
+        before each call; when it says yes, none begins any more, and what had its turn coming is as it was."""
         self.flow = flow
         self.plan = plan
         self.target = target
@@ -69,6 +71,7 @@ class Writer:
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._seam = seams or (lambda name: None)
         self._report = report or (lambda row, outcome, words: None)
+        self._stopping = stopping
         self._pending: list[Outcome] = []
         self._left: dict[int, int] = {}  # lane → records of this claim without an outcome
         self._settled: set[int] = set()  # lanes to give back at the next commit
@@ -97,11 +100,14 @@ class Writer:
         try:
             for batch in turns:
                 self._turn(held, [one for one in batch if self._goes_on(held, one[0])])
-                if self.counts.stopped:
+                if self._stops():
                     break
         finally:
             self._commit(held)
             self.store.lanes.release(held)
+
+    def _stops(self) -> bool:
+        return self.counts.stopped or self._stopping()
 
     def _goes_on(self, held: Held, row: Row) -> bool:
         return row.lane_id in held.fences and row.lane_id not in self._settled
@@ -127,7 +133,7 @@ class Writer:
         each = max(1, self.flow.target.batch)
         size = max(each, SUB_BATCH // each * each)  # whole calls: a part of one is never committed alone
         for start in range(0, len(to_send), size):
-            if self.counts.stopped:
+            if self._stops():
                 return
             self._settle(held, to_send[start : start + size])
 
@@ -142,7 +148,7 @@ class Writer:
         ready: list[Ready] = []
         taken: set[str] = set()
         for row, mapped, intent in batch:
-            if self.counts.stopped:
+            if self._stops():
                 return  # a refused credential is not tried once per record
             if intent in taken:
                 self._settled.add(row.lane_id)  # another record of this batch has the same key; settled at the next
@@ -161,7 +167,7 @@ class Writer:
                 send = True
             if send:
                 ready.append((row, mapped, intent, print_, entry is not None))
-        if ready and not self.counts.stopped:
+        if ready and not self._stops():
             self._send(held, ready)
 
     def _held_there(self, batch: Sequence[tuple[Row, Mapped, str]]) -> dict[str, str]:
@@ -191,7 +197,7 @@ class Writer:
 
     def _not_there(self, row: Row) -> bool:
         """Ask for what was sent, when nothing is to be sent now. True when the target does not hold it."""
-        if self.counts.stopped:
+        if self._stops():
             return False
         body = dict(row.body or {})
         match = {name: body.get(name) for name in self.flow.target.match}
@@ -258,10 +264,10 @@ class Writer:
         going = [one for one in ready if one[0].seq not in lost]
         for start in range(0, len(going), size):
             part = going[start : start + size]
-            if not self.counts.stopped and boot_time() > held.deadline:
+            if not self._stops() and boot_time() > held.deadline:
                 self.store.lanes.renew(held)
             part = [one for one in part if self._goes_on(held, one[0])]  # a lost lane's new worker asks for these
-            if self.counts.stopped:
+            if self._stops():
                 for row, _, intent, _, _ in part:
                     self._unsent(row, intent)
                 continue
@@ -277,9 +283,9 @@ class Writer:
                     self._failed(row, mapped, intent, verdict, forget=True)
 
     def _unsent(self, row: Row, intent: str) -> None:
-        """The intent was committed and not used: the connection stopped before its turn."""
+        """The intent was committed and not used: the connection, or the run, stopped before its turn."""
         words = self.counts.paused or self.counts.held
-        failure = Failure("auth" if self.counts.paused else "network", words)
+        failure = Failure("auth" if self.counts.paused else "network", words) if words else None
         ending = Ending(
             row, "received", failure=failure, wait_secs=0.0, attempts=row.attempts, journal="forget", intent=intent
         )
