@@ -68,7 +68,10 @@ TestSince = contract_tests(
 )
 
 CURSOR = objects({"style": "cursor", "next": "meta.next"}, sorted=True)
-TestCursors = contract_tests(Http, simulator=lambda: HttpSimulator(CURSOR), read=reading())
+TestCursors = contract_tests(Http, simulator=lambda: HttpSimulator(CURSOR), read=reading(touch=touch))
+
+SORTED = objects({"style": "page"}, sorted=True)
+TestSortedPages = contract_tests(Http, simulator=lambda: HttpSimulator(SORTED), read=reading(touch=touch))
 
 NEXT_URL = objects({"style": "next_url", "next": "links.next"})
 TestNextUrls = contract_tests(Http, simulator=lambda: HttpSimulator(NEXT_URL), read=reading())

@@ -136,10 +136,10 @@ def _since(ask: Ask, path: str, how: Paging, params: Params, what: Mapping[str, 
     """Each request starts at the last record's own time, inclusive; nothing that moves can slip through."""
     field, param, form = str(what["cursor"]), str(what["since"]), str(what.get("since_format", "iso"))
     last: Any = None
-    edge: set[str] = set()  # keys (or whole rows) at the last time, which come again
+    edge: set[str] = set()  # what came with the last time, and comes again
     while True:
         rows, body, _ = ask(path, params)
-        fresh = [row for row in rows if _identity(row, key) not in edge]
+        fresh = [row for row in rows if identity(row, key, field) not in edge]
         if fresh:
             yield fresh
         whole = len(rows) >= how.size
@@ -153,7 +153,7 @@ def _since(ask: Ask, path: str, how: Paging, params: Params, what: Mapping[str, 
                 help="raise paging: size, or use another style",
             )
         last = ending
-        edge = {_identity(row, key) for row in rows if at(row, field) == ending}
+        edge = {identity(row, key, field) for row in rows if at(row, field) == ending}
         params = {**params, param: wire(moment(ending, form), form)}
 
 
@@ -197,5 +197,6 @@ def own(base: httpx.URL, link: str, page: httpx.URL | None = None) -> str:
     return str(whole)
 
 
-def _identity(row: Row, key: str) -> str:
-    return str(at(row, key)) if key else repr(sorted(row.items(), key=lambda pair: pair[0]))
+def identity(row: Row, key: str, field: str) -> str:
+    """One state of a record: when it changed meanwhile, it is another."""
+    return f"{at(row, key)} {at(row, field)}" if key else repr(sorted(row.items(), key=lambda pair: pair[0]))

@@ -57,6 +57,18 @@ class ExclusiveCursor(Model):
             yield Page([record for record in page.records if record["updated_at"] > after], page.cursor)
 
 
+class PagesOfAMovingSet(Model):
+    """Goes on to the next page of a list whose records have moved meanwhile."""
+
+    def _what(self, object: str, verb: str) -> Mapping[str, Any]:
+        found = super()._what(object, verb)
+        return {**found, "sorted": False} if verb == "read" else found
+
+    def read(self, query: Query) -> Iterator[Page]:
+        for page in super().read(query):
+            yield Page(page.records, Cursor(page.records[-1]["updated_at"]) if page.records else page.cursor)
+
+
 class Unguarded(Model):
     """Follows every next page for ever."""
 
@@ -356,7 +368,9 @@ class TellsHeaders(Model):
 
 PAGES = {"orders": {**ORDERS, "read": {**ORDERS["read"], "paging": {"style": "page"}}}}
 MOVING = subject(
-    Model, simulator=lambda: ModelSimulator(PAGES), read=replace(READ, touch=lambda w, k: w.touch("orders", k))
+    PagesOfAMovingSet,
+    simulator=lambda: ModelSimulator(PAGES),
+    read=replace(READ, touch=lambda w, k: w.touch("orders", k)),
 )
 ENDING = subject(OneTokenForEver, simulator=lambda: ModelSimulator(oauth=True))
 
