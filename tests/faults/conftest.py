@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+
+from tests.faults.copying import furnish
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +20,9 @@ def quiet() -> Iterator[None]:
 
 def _dropped(logger: object, name: str, event: object) -> str:
     raise structlog.DropEvent
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project of its own for the command line."""
+    return furnish(tmp_path)

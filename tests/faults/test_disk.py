@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,62 +14,12 @@ from typing import Any
 import pytest
 
 from flowrun.store import open_store
-from tests.file.filekit import connect, rows
-
-PROJECT = """
-flowrun: 1
-connections:
-  files: { connector: file, root: data }
-environments:
-  test: {}
-"""
-FLOW = """
-flowrun: 1
-flow: copy
-source: { connection: files, object: in/*.csv, record: row, key: row.id, trigger: { poll: { every: 1m, cursor: row.modified } } }
-target: { connection: files, object: out/rows.csv, action: create, idempotency: { key: "{{ row.id }}", find_existing: id } }
-map: { id: row.id }
-"""
-RECORDS = 40
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "flows").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "flowrun.yaml").write_text(PROJECT)
-    (tmp_path / "flows" / "copy.yaml").write_text(FLOW)
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": "{n}"}}\n' for n in range(RECORDS)))
-    return tmp_path
-
-
-def flowrun(root: Path, *words: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*under, sys.executable, "-m", "flowrun", *words], cwd=root, capture_output=True, text=True, timeout=120
-    )
-
-
-RUN = ("run", "copy", "--input", "rows.jsonl", "--wait", "0")
-
-
-def failing(root: Path, call: int) -> tuple[str, ...]:
-    """Under strace, the given fdatasync of the process says that the disk failed (nothing else here calls it)."""
-    trace = ("-e", "trace=fdatasync", "-e", f"inject=fdatasync:error=EIO:when={call}")
-    return ("strace", "-f", "-qq", "-o", str(root / "trace"), *trace)
-
-
-@pytest.fixture(scope="module")
-def may_trace() -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run(["strace", "-qq", "-e", "trace=none", "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
+from tests.faults.copying import RECORDS, RUN, ends_well, flowrun, traced
 
 
 def disk_fails_at(root: Path, call: int) -> bool:
-    """False when there are not so many calls in a run."""
-    told = flowrun(root, *RUN, under=failing(root, call))
+    """False when there are not so many calls in a run. (Nothing but SQLite calls fdatasync.)"""
+    told = flowrun(root, *RUN, under=traced(root, "fdatasync", f"error=EIO:when={call}"))
     if "INJECTED" not in (root / "trace").read_text():
         assert told.returncode == 0, told.stderr
         return False
@@ -88,23 +35,18 @@ def disk_fails_at(root: Path, call: int) -> bool:
         held = {row.key: row.state for row in store.records(flow="copy")}
     assert said <= {key for key, one in held.items() if one == "confirmed"}, "what was said is held"
     assert len(held) in (0, RECORDS), "all of a page or nothing"
-    again = flowrun(root, *RUN)
-    assert again.returncode == 0, again.stderr
-    written = Counter(row["id"] for row in rows(connect(root / "data"), "out/*.csv"))
-    assert written == Counter(str(n) for n in range(RECORDS))
-    verified = flowrun(root, "state", "verify", "--format", "json")
-    assert json.loads(verified.stdout) == {"records": RECORDS, "findings": []}
+    ends_well(root)
     return True
 
 
 @pytest.mark.parametrize("call", [8, 12])
-def test_the_disk_does_not_write_through(may_trace: None, root: Path, call: int) -> None:
+def test_the_disk_does_not_write_through(root: Path, call: int) -> None:
     assert disk_fails_at(root, call)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("call", range(1, 51))
-def test_the_disk_does_not_write_through_at_any_call(may_trace: None, root: Path, call: int) -> None:
+def test_the_disk_does_not_write_through_at_any_call(root: Path, call: int) -> None:
     if not disk_fails_at(root, call):
         pytest.skip("a run has fewer calls")
 
