@@ -244,6 +244,7 @@ class Target(Struct, frozen=True):
     once: str = "none"  # connector.Once
     idempotency_key: Value | None = None
     find_existing: tuple[str, ...] = ()
+    settles_secs: float = 0.0  # that a search may miss what was just written
     match: tuple[str, ...] = ()
     save: tuple[Save, ...] = ()
     only_changes: bool = False

@@ -117,6 +117,7 @@ class TargetReader:
             once=once,
             idempotency_key=key,
             find_existing=find,
+            settles_secs=float(r.duration(idempotency.get("settles_after"), "settles_after") or 0),
             match=match,
             save=save,
             only_changes=r.boolean(parts.get("only_changes"), "only_changes"),

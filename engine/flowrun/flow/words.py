@@ -163,6 +163,7 @@ TARGET: Box = {
 IDEMPOTENCY: Box = {
     "key": Word("A value that is the same however often the record is tried.", "value", True),
     "find_existing": Word("The target's field (or list) to ask by when an outcome is unknown.", "names"),
+    "settles_after": Word("How long a search of the target may miss what was just written.", "duration", False, "5s"),
 }
 
 SAVE: Box = {

@@ -39,12 +39,21 @@ class Outcomes:
         self._alerts = alerts
 
     def known(self, flow: str, intents: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Journal entries by intent: seq, state, fingerprint, target_id."""
+        """Journal entries by intent: seq, state, fingerprint, target_id; how ``asked``: at ``at`` in vain."""
         if not intents:
             return {}
         with self._db.transaction() as tx:
             found = st.KNOWN.run(tx, flow=flow, names=list(intents)).mappings()
             return {entry["intent"]: dict(entry) for entry in found}
+
+    def asked(self, flow: str, intent: str) -> float:
+        """The target did not show what is in doubt under this intent. Returns when, by the store's clock."""
+        j = t.journal.c
+        with self._db.transaction() as tx:
+            now = self._db.time(tx)
+            doubted = (j.flow == flow, j.intent == intent, j.state == "in_doubt")
+            tx.execute(update(t.journal).where(*doubted).values(how="asked", at=now))
+            return now
 
     def arrived(self, flow: str, intent: str, target_id: str) -> None:
         """What was in doubt under this intent is at the target, though it is not this record's."""

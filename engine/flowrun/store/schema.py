@@ -118,7 +118,7 @@ journal = Table(  # what was about to be sent, and the receipt once it is known 
     Column("body", LargeBinary, nullable=False),
     Column("target_id", Text),
     Column("created", Integer),
-    Column("how", String(12)),  # sent, found, finished
+    Column("how", String(12)),  # sent, found, finished; asked: in vain, while in doubt
     Column("response", LargeBinary),
     Column("at", Float, nullable=False),
     UniqueConstraint("flow", "intent", name="journal_once"),

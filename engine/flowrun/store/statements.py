@@ -257,7 +257,7 @@ UNSENT_OF = Statement(
     """
 )
 KNOWN = Statement(
-    "SELECT intent, seq, state, fingerprint, target_id FROM journal WHERE flow = :flow AND intent {names}"
+    "SELECT intent, seq, state, fingerprint, target_id, how, at FROM journal WHERE flow = :flow AND intent {names}"
 )
 
 # -- what is asked once a claim ----------------------------------------------------------------------------------------

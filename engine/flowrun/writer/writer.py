@@ -201,7 +201,9 @@ class Writer:
             return False
         body = dict(row.body or {})
         match = {name: body.get(name) for name in self.flow.target.match}
-        return self._ask(row, Mapped(body, row.intent, match), fingerprint(body), row.intent or f"#{row.seq}", None)
+        intent = row.intent or f"#{row.seq}"
+        entry = self.store.outcomes.known(row.flow, [intent]).get(intent) if self.flow.target.settles_secs else None
+        return self._ask(row, Mapped(body, row.intent, match), fingerprint(body), intent, entry)
 
     def _ask(self, row: Row, mapped: Mapped, print_: str, intent: str, entry: Mapping[str, Any] | None) -> bool:
         """An earlier try may have arrived. Returns True when it has not, so that it is sent now.
@@ -224,7 +226,7 @@ class Writer:
             return False
         self._seam("asked")
         if not found:
-            return True
+            return self._is_settled(row, intent, entry)
         if len(found) > 1:
             ids = ", ".join(receipt.id for receipt in found[:5])
             words = f"{len(found)} objects at the target have {_pairs(by)}: {ids}"
@@ -237,6 +239,22 @@ class Writer:
             self.store.outcomes.arrived(row.flow, intent, found[0].id)
             return self._known(row, mapped, print_, intent, {**entry, "target_id": found[0].id})
         self._confirm(row, mapped, intent, found[0], how="found", print_=print_)
+        return False
+
+    def _is_settled(self, row: Row, intent: str, entry: Mapping[str, Any] | None) -> bool:
+        """Whether an empty answer counts: a search may miss for a while what was just written. The time runs from the
+        first such answer, since it is not known when the send ended; no try is burnt by waiting."""
+        secs = self.flow.target.settles_secs
+        if not secs or entry is None:
+            return True
+        since = entry["at"] if entry["how"] == "asked" else self.store.outcomes.asked(row.flow, intent)
+        left = since + secs - self.store.time()
+        if left <= 0:
+            return True
+        words = f"not found; asked again after settles_after: {secs:g}s"
+        failure = Failure("unknown_outcome", words, place=str(self.flow.target.span))
+        ending = Ending(row, "in_doubt", failure=failure, wait_secs=left, attempts=row.attempts, intent=intent)
+        self._end(Outcome(ending, "", words))
         return False
 
     def _once(self) -> str:
