@@ -72,6 +72,17 @@ def write(path: Path, lines: int, bad: Container[int] = ()) -> Path:
         (b"[" * 5000 + b"]" * 5000 + b"\n", [], ["line 1: not JSON: nested too deeply"]),
         (b'{"id":"\xff","sum":1}\n{"id":"2","sum":2}\n', ["2"], ["line 1: not JSON: 'utf-8'"]),
         (b'{"id":"1"}\n', [], ["line 1: bad_data: Sum: "]),
+        (
+            b'{"id":"1","sum":1,"sum":2}\n{"id":"2","sum":2}\n{"id":"3","sum":1,"x":[{"a":{"b":1,"b":1}}]}\n'
+            b'{"id":"4","sum":1,"\\u0069d":"5"}\n{"id":"6","sum":1,"sum":2,"note":"\\u003a"}\n{"id" : "7", "sum":1, "n":"a: b"}\n',
+            ["2", "7"],
+            [
+                "line 1: not JSON: the field 'sum' is named twice",
+                "line 3: not JSON: the field 'b' is",
+                "line 4: not JSON: the field 'id' is",
+                "line 5: not JSON: the field 'sum' is",
+            ],
+        ),
     ],
 )
 def test_lines_of_every_kind(root: Path, text: bytes, ids: list[str], problems: list[str]) -> None:
@@ -82,6 +93,19 @@ def test_lines_of_every_kind(root: Path, text: bytes, ids: list[str], problems: 
     assert len(said) == len(problems) + bool(problems)  # and a note on cross-references
     assert all(line.startswith(start) for line, start in zip(said, problems, strict=False)), said
     assert done.returncode == (1 if problems else 0)
+
+
+def test_a_field_named_twice_is_refused_wherever_records_are_given(root: Path) -> None:
+    for name, text in (
+        ("in.jsonl", '{"id":"1","sum":1}\n{"id":"1","sum":1,"sum":2}\n'),
+        ("in.json", '[{"id":"1","id":"2"}]'),
+    ):
+        (root / name).write_text(text)
+        done = subprocess.run(
+            [*command()[:3], "run", "simple", "--dry-run", "--input", name], cwd=root, capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert f"{name}:{1 + name.endswith('l')}: not JSON: the field" in done.stderr, done.stderr
 
 
 def test_numbers_keep_their_digits(root: Path) -> None:

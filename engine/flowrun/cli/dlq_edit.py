@@ -14,7 +14,7 @@ from flowrun.cli.main import EXIT_OK
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
-from flowrun.values import decode_json
+from flowrun.values import decode_given
 
 
 @click.command()
@@ -82,14 +82,14 @@ def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None
 
 def _decoded(text: str | bytes) -> Any:
     try:
-        return decode_json(text)
+        return decode_given(text)
     except NOT_JSON as error:
         raise ProjectError(f"not JSON: {error}") from None
 
 
 def _set(payload: Any, path: str, text: str) -> None:
     try:
-        value = decode_json(text)
+        value = decode_given(text)
     except ValueError:
         value = text
     at = payload

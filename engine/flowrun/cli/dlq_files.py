@@ -20,7 +20,7 @@ from flowrun.errors import ProjectError
 from flowrun.logs import redact
 from flowrun.store import Row, Store, fingerprint
 from flowrun.store.causes import cause_id
-from flowrun.values import decode_json, encode_json
+from flowrun.values import decode_given, encode_json
 
 _MUST = {"seq": int, "flow": str, "key": str, "was": str, "payload": dict}
 
@@ -92,7 +92,7 @@ def _read(file: Path) -> dict[int, dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            one = decode_json(line)
+            one = decode_given(line)
         except NOT_JSON as error:
             raise ProjectError(
                 f"{file}:{number}: not JSON: {error}", help="one letter a line; nothing was imported"

@@ -20,6 +20,7 @@ from flowrun.errors import ProjectError
 from flowrun.lookups import Snapshot
 from flowrun.plan import Mapped, Plan, Skipped
 from flowrun.testing.flow_tests import describe
+from flowrun.values import check_given
 
 CHUNK = 1 << 18  # bytes read at once: some hundred records, whose bodies are written in one call
 LONGEST = 1 << 24  # bytes of one line
@@ -54,6 +55,7 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
             for number, line in enumerate(block, tally.lines + 1):
                 try:
                     record: Any = decode(line)
+                    check_given(line, record)
                 except NOT_JSON as error:
                     if line.strip():
                         problems.append((number, _unreadable(line, error)))

@@ -10,7 +10,7 @@ from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import Key, Snapshot
-from flowrun.values import decode_json
+from flowrun.values import decode_given
 
 NOT_JSON = (ValueError, RecursionError, ArithmeticError)
 """What reading bad JSON raises: bad text, too deep a nesting, a number beyond any exponent."""
@@ -35,7 +35,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 def _decode(data: bytes, path: Path, line: int) -> Any:
     try:
-        return decode_json(data)
+        return decode_given(data)
     except NOT_JSON as error:
         raise ProjectError(
             f"{path}:{line}: not JSON: {error}", help="one record a line, or a list of records"
