@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,70 @@ def test_the_character_that_no_database_holds_costs_its_record(tmp_path: Path, s
         assert rows[5].error_message == "no\ufffdw" and rows[5].payload["note"] == "n\0"
         receipt = bench.store.receipt(rows[4].seq)
         assert receipt is not None and receipt["target_id"] == "T\ufffd"
+    finally:
+        bench.store.close()
+
+
+def test_the_same_character_in_a_cross_reference(tmp_path: Path, store_place: Path | str) -> None:
+    """As the id that is looked up, either way, as what a flow remembers, and as what names an object at the target."""
+    bench = Bench(tmp_path)
+    bench.store.close()
+    bench.store = open_store(store_place)
+    refs = (
+        "lookups:\n  seen: { xref: seen, on_miss: error }\n  back: { xref: seen, reverse: true, on_miss: { use: none } }\n"
+        "map: { who: { from: it.who, lookup: seen }, back: { from: it.back, lookup: back }, "
+    )
+    words = CREATE.replace("map: { ", refs).replace("source_id: it.id", 'source_id: "{{ it.note }}"')
+    (tmp_path / "flows" / "orders.yaml").write_text(words)
+    bench.store.xrefs.put([("seen", "a", "A")], "tester")
+    good = {"who": "a", "back": "A", "note": "n"}
+    try:
+        bench.run(
+            {"id": "1", "amount": 1, **good, "who": "a\0"}, {"id": "2", "amount": 2, **good, "back": "A\0"},
+            {"id": "3", "amount": 3, **good, "note": "n\0"}, {"id": "4", "amount": 4, **good},
+        )  # fmt: skip
+        states = {row.payload["amount"]: row.state for row in bench.store.records(flow="orders")}
+        assert states == {1: "dead", 2: "confirmed", 3: "confirmed", 4: "confirmed"}
+        assert [body["back"] for call in bench.target.calls for body in call] == ["none", "a", "a"]
+        assert bench.store.xrefs.sizes() == {"seen": 1, "things": 1}
+        stock = STOCK.replace("map: { id: it.id", "map: { id: it.name")
+        (tmp_path / "flows" / "stock.yaml").write_text(stock)
+        bench.run({"id": "1", "name": "a\0", "amount": 1}, {"id": "2", "name": "b", "amount": 2}, flow="stock")
+        assert bench.states("stock") == {"dead": 1, "confirmed": 1}
+    finally:
+        bench.store.close()
+
+
+def wide(length: int) -> str:
+    """Characters of three bytes that no database can press together."""
+    chance = random.Random(length)
+    return "".join(chr(chance.randint(0x4E00, 0x9FA0)) for _ in range(length))
+
+
+def test_names_too_long_for_an_index_cost_their_record(tmp_path: Path, store_place: Path | str) -> None:
+    """A key, a version, an idempotency key, an id to remember, what names an object at the target."""
+    bench = Bench(tmp_path)
+    bench.store.close()
+    bench.store = open_store(store_place)
+    words = CREATE.replace("key: it.id }", "key: it.id, version: it.v }").replace("x-{{ it.id }}", "x-{{ it.name }}")
+    (tmp_path / "flows" / "orders.yaml").write_text(words.replace("source_id: it.id", "source_id: it.note"))
+    (tmp_path / "flows" / "stock.yaml").write_text(STOCK.replace("map: { id: it.id", "map: { id: it.name"))
+    good = {"v": 1, "note": "n"}
+    try:
+        bench.run(
+            {"id": wide(700), "amount": 1, "name": "a", **good}, {"id": "2", "amount": 2, "name": "b", "v": wide(900)},
+            {"id": "3", "amount": 3, "name": wide(3000), **good}, {"id": "4", "amount": 4, "name": "d", **good},
+            {"id": "5", "amount": 5, "name": "e", "v": 1, "note": wide(3000)}, {"id": "x" * 1001, "amount": 6, **good},
+        )  # fmt: skip
+        rows = {row.payload["amount"]: row for row in bench.store.records(flow="orders")}
+        assert {amount: row.state for amount, row in rows.items()} == dict.fromkeys((1, 2, 3, 6), "dead") | {
+            4: "confirmed", 5: "confirmed"
+        }  # fmt: skip
+        assert {rows[n].error_message for n in (1, 2)} == {"a key is at most 2000 bytes in UTF-8"}
+        assert {rows[n].error_message for n in (3, 6)} == {"a key is at most 1000 characters"}
+        assert bench.store.xrefs.sizes() == {"things": 1}
+        bench.run({"id": "1", "name": wide(3000), "amount": 1}, {"id": "2", "name": "b", "amount": 2}, flow="stock")
+        assert bench.states("stock") == {"dead": 1, "confirmed": 1}
     finally:
         bench.store.close()
 

@@ -22,6 +22,11 @@ class Identity:
     lane: str
     group: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the store knows the record by."""
+        return tuple(name for name in (self.key, self.lane, self.version) if name is not None)
+
 
 class Mapped(msgspec.Struct, gc=False):  # one is made per record, and a dataclass takes four times as long to make
     """body: what is sent, in canonical form. match: the fields that name the object. warnings: words for the run.

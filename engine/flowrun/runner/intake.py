@@ -13,11 +13,10 @@ from flowrun.flow.model import Flow, Webhook
 from flowrun.logs import log
 from flowrun.plan import Identity, Plan, Rejected
 from flowrun.runner.patience import Patience
-from flowrun.store import Incoming, Store, fingerprint
+from flowrun.store import Incoming, Store, fingerprint, unfit
 from flowrun.writer import Seams
 
 PART = 256  # records of one transaction, where the source does not give pages
-LONGEST_KEY = 1000  # characters; longer ones do not fit a database's index
 
 
 class Intake:
@@ -91,14 +90,10 @@ class Intake:
         """A record without an identity keeps a key of its own (``?…``), so that nothing is dropped; why it has none
         is said when it is mapped."""
         identity = self.plan.identify(record)
-        if isinstance(identity, Identity) and all(map(fits, (identity.key, identity.lane, identity.version))):
+        if isinstance(identity, Identity) and not any(map(unfit, identity.names)):
             return Incoming(identity.key or "", identity.version, identity.lane or "", record)
         stray = f"?{fingerprint(record)[:12]}"
         return Incoming(stray, None, stray, record)
-
-
-def fits(key: str | None) -> bool:
-    return key is None or (len(key) <= LONGEST_KEY and "\0" not in key)
 
 
 class Groups:

@@ -10,8 +10,7 @@ from flowrun.errors import ConnectorError, ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS, Gathering, Key, Snapshot
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
-from flowrun.runner.intake import LONGEST_KEY
-from flowrun.store import Row, Store
+from flowrun.store import Row, Store, unfit
 from flowrun.store.rows import AS_RAN
 
 ROUNDS = 1000  # of resolving what a record wants: each answers a key, so more is a circle of live look-ups
@@ -41,7 +40,7 @@ def apply_all(
         still = []
         missing: dict[int, Collection[str]] = {}
         for row in open_:
-            outcome = _outcome(plan, row, snapshot)
+            outcome = _outcome(plan, row, snapshot, flow.target.only_changes)
             if not isinstance(outcome, Wanted):
                 found[row.seq] = outcome
                 continue
@@ -77,19 +76,20 @@ def _as_ran(flow: Flow, store: Store, rows: Sequence[Row]) -> Iterator[tuple[int
             yield seq, Mapped(kept.body, None if kept.intent == f"#{seq}" else kept.intent, match)
 
 
-def _outcome(plan: Plan, row: Row, snapshot: Snapshot) -> Outcome:
+def _outcome(plan: Plan, row: Row, snapshot: Snapshot, watched: bool) -> Outcome:
+    """watched: only changes are sent, so what the object is called is remembered."""
     if row.key.startswith("?"):  # taken in without an identity: say why, until it is corrected
         identity = plan.identify(row.payload)
         if isinstance(identity, Rejected):
             return identity
-        names = [name for name in (identity.key, identity.lane, identity.version) if name is not None]
-        if any(len(name) > LONGEST_KEY for name in names):
-            return Rejected("bad_data", "source.key", f"a key is at most {LONGEST_KEY} characters")
-        if any("\0" in name for name in names):
-            return Rejected("bad_data", "source.key", "a key cannot hold the character U+0000")
+        for why in filter(None, map(unfit, identity.names)):
+            return Rejected("bad_data", "source.key", f"a key {why}")
     outcome = plan.apply(row.payload, snapshot)
-    if isinstance(outcome, Mapped) and "\0" in (outcome.idempotency_key or ""):
-        return Rejected("bad_data", "target.idempotency", "a key cannot hold the character U+0000")
+    if isinstance(outcome, Mapped):
+        if why := unfit(outcome.idempotency_key or ""):
+            return Rejected("bad_data", "target.idempotency", f"a key {why}")
+        if watched and (why := unfit(outcome.object)):
+            return Rejected("bad_data", "target.match", f"a key {why}")
     return outcome
 
 

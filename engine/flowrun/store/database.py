@@ -139,6 +139,7 @@ class Database:
 
 
 _CLOCK = select(func.extract("epoch", func.clock_timestamp()))
+_LIMIT = "54"  # PostgreSQL's class of codes for a limit of the program: too long, too many
 _MIGRATION_LOCK = 7_032_941_553  # any number that nothing else in the database uses
 
 
@@ -252,6 +253,8 @@ def _passes(error: exc.SQLAlchemyError) -> bool:
     if not isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         return bool(getattr(error, "connection_invalidated", False))
     said = words_of(error)
+    if str(getattr(error.orig, "sqlstate", None)).startswith(_LIMIT):
+        return False
     return "locked" in said or not (
         "full" in said or "No space" in said or "sqlite3" in type(getattr(error, "orig", None)).__module__
     )

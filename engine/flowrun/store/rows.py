@@ -23,6 +23,9 @@ REPLAY = "replay"
 AS_RAN = "replay as it ran"
 """Reasons why a record is open again. The second lasts until the record ends: what is sent is what was sent before."""
 
+LONGEST_KEY = 1000  # characters
+MOST_KEY_BYTES = 2000  # in UTF-8: an index of PostgreSQL takes 2,704, the name of the flow included
+
 _sorting = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 
 
@@ -168,6 +171,17 @@ def row_from(found: Sequence[Any], cover: Cover, lane_id: int) -> Row:
         seq, flow, key, version, lane, state, attempts, record, made, None, reason, queue, error_class, error_field,
         error_message, error_help, error_place, flag, bool(edited), flow_hash, run, received_at, changed_at, lane_id,
     )  # fmt: skip
+
+
+def unfit(key: str) -> str:
+    """Why no database's index holds this text, in words that follow "a key"; "" when both do."""
+    if "\0" in key:
+        return "cannot hold the character U+0000"
+    if len(key) > LONGEST_KEY:
+        return f"is at most {LONGEST_KEY} characters"
+    if len(key) > MOST_KEY_BYTES // 4 and len(key.encode()) > MOST_KEY_BYTES:
+        return f"is at most {MOST_KEY_BYTES} bytes in UTF-8"
+    return ""
 
 
 def fingerprint(value: Any) -> str:

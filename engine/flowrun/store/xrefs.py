@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from flowrun.store import schema as t
 from flowrun.store.database import Database
+from flowrun.store.rows import unfit
 
 _CHUNK = 500
 
@@ -33,7 +34,7 @@ class Xrefs:
         x = t.xref.c
         one, other = (x.target_id, x.source_id) if reverse else (x.source_id, x.target_id)
         found: dict[str, str] = {}
-        wanted = list(keys)
+        wanted = [key for key in keys if not unfit(key)]  # what cannot be kept is not there
         with self._db.transaction() as tx:
             for start in range(0, len(wanted), _CHUNK):
                 query = select(one, other).where(x.name == name, one.in_(wanted[start : start + _CHUNK]))

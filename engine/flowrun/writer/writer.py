@@ -24,7 +24,7 @@ from flowrun.errors import (
 from flowrun.flow.model import Flow
 from flowrun.logs import log, redact, tells
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
-from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint
+from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint, unfit
 from flowrun.store.lanes import boot_time
 from flowrun.writer.calling import Caller, Ready, broke
 from flowrun.writer.consequences import (
@@ -347,7 +347,14 @@ class Writer:
             log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
             self.counts.warnings += 1
             return []
-        return [(save.xref, save.source_id, save.target_id) for save in saves]
+        kept = []
+        for save in saves:
+            if why := unfit(save.source_id) or unfit(save.target_id):
+                log().warning("not remembered", flow=row.flow, key=row.key, xref=save.xref, message=f"an id {why}")
+                self.counts.warnings += 1
+            else:
+                kept.append((save.xref, save.source_id, save.target_id))
+        return kept
 
     def _reject(self, row: Row, rejected: Rejected) -> None:
         failure = failure_of_rejection(rejected)
