@@ -253,7 +253,7 @@ def _passes(error: exc.SQLAlchemyError) -> bool:
     if not isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         return bool(getattr(error, "connection_invalidated", False))
     said = words_of(error)
-    if str(getattr(error.orig, "sqlstate", None)).startswith(_LIMIT):
+    if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith(_LIMIT):
         return False
     return "locked" in said or not (
         "full" in said or "No space" in said or "sqlite3" in type(getattr(error, "orig", None)).__module__
