@@ -127,6 +127,7 @@ class Project:
     secrets_dir: str | None = None
     store_key: Any = None
     store_encrypts: bool = False
+    mask: tuple[str, ...] = ()  # paths into any record, without its name
     store_keep: str | None = None  # as written: 90d
     converters: tuple[str, ...] = ()
     on_error: Map | None = None
@@ -271,6 +272,7 @@ _KEYS = {
     "environments": "dev, test, qa, prod …: values, sandboxes, store",
     "store": "how the state is kept: what is encrypted, and how long",
     "alerts": "where alerts go, by name",
+    "privacy": "what people see of no flow: mask",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
     "converters": "converters in Python that flows may use",
@@ -309,6 +311,7 @@ class _Reader:
             store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
             store_encrypts=self.text(dict(self.entries(top.get("store"))).get("encrypt")) == "true",
             store_keep=self.text(dict(self.entries(top.get("store"))).get("keep")) or None,
+            mask=self.names(dict(self.entries(top.get("privacy"))).get("mask")),
             converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,
             document=self.document,

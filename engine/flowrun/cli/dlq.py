@@ -12,6 +12,7 @@ from flowrun.cli.dlq_files import export, import_
 from flowrun.cli.dlq_preview import preview
 from flowrun.cli.dlq_review import review
 from flowrun.cli.main import EXIT_OK
+from flowrun.cli.masks import REVEAL, Masks, revealed
 from flowrun.cli.project import known_flow, open_flow, project_store, who
 from flowrun.cli.stopping import stoppable
 from flowrun.errors import ProjectError
@@ -41,9 +42,11 @@ def list_(flow: str | None, queue: str | None, cause: str | None, env: str | Non
     finally:
         store.close()
     found = clusters(rows)
+    masks = Masks(project)
     for one in found:
-        field = f"{one.example.error_field}: " if one.example.error_field else ""
-        click.echo(f"{one.id}  {one.flow}: {one.error_class}: {field}{one.example.error_message}")
+        example = masks.of(one.flow).row(one.example)
+        field = f"{example.error_field}: " if example.error_field else ""
+        click.echo(f"{one.id}  {one.flow}: {one.error_class}: {field}{example.error_message}")
         span = f"{_time(one.first_at)} to {_time(one.last_at)}" if one.first_at < one.last_at else _time(one.last_at)
         edited = sum(row.edited for row in one.rows)
         queues = ", ".join(sorted({row.queue or "" for row in one.rows}))
@@ -72,8 +75,9 @@ def _time(at: float) -> str:
 @click.argument("flow")
 @click.argument("key", required=False)
 @CAUSE
+@REVEAL
 @ENV
-def show(flow: str, key: str | None, cause: str | None, env: str | None) -> int:
+def show(flow: str, key: str | None, cause: str | None, reveal: bool, env: str | None) -> int:
     """Show one, or the first of a cause: the record, what was made of it, and why it failed."""
     if bool(key) == bool(cause):
         raise ProjectError("which one?", help=f"flowrun dlq show {flow} KEY, or --cause ID")
@@ -81,10 +85,15 @@ def show(flow: str, key: str | None, cause: str | None, env: str | None) -> int:
     try:
         known_flow(project, store, flow)
         row = of_cause(store, flow, cause)[0] if cause else one_letter(store, flow, key or "")
+        id_ = cause_id(row)
+        if reveal:
+            revealed(store, [row], "dlq show")
+        else:
+            row = Masks(project).of(row.flow).row(row)
     finally:
         store.close()
     click.echo(
-        f"{row.flow} {row.key}  (queue {row.queue}, {row.attempts} sends, cause {cause_id(row)}"
+        f"{row.flow} {row.key}  (queue {row.queue}, {row.attempts} sends, cause {id_}"
         f"{', edited' if row.edited else ''})"
     )
     field = f"{row.error_field}: " if row.error_field else ""

@@ -11,9 +11,11 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, of_cause, one_letter, pretty
 from flowrun.cli.main import EXIT_OK
+from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
+from flowrun.masking import Mask
 from flowrun.values import decode_given
 
 
@@ -46,7 +48,8 @@ def edit(
     try:
         known_flow(project, store, flow)
         rows = of_cause(store, flow, cause) if cause else [one_letter(store, flow, key or "")]
-        corrected = [(row, _corrected(row.payload, changes, file)) for row in rows]
+        masks = Masks(project)
+        corrected = [(row, _corrected(row.payload, changes, file, masks.of(row.flow))) for row in rows]
         changed = [(row, payload) for row, payload in corrected if payload != row.payload]
         if not changed:
             click.echo("nothing changed")
@@ -62,10 +65,10 @@ def edit(
     return EXIT_OK
 
 
-def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None) -> dict[str, Any]:
+def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None, mask: Mask) -> dict[str, Any]:
     payload: Any = copy.deepcopy(before)
     if file is not None:
-        payload = _decoded(file.read_bytes())
+        payload = mask.restored(_decoded(file.read_bytes()), before)
     elif changes:
         for change in changes:
             path, equals, text = change.partition("=")
@@ -73,8 +76,8 @@ def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None
                 raise ProjectError(f"'{change}' is not PATH=VALUE")
             _set(payload, path, text)
     else:
-        written = click.edit(pretty(payload) + "\n", extension=".json")
-        payload = _decoded(written) if written else payload
+        written = click.edit(pretty(mask.record(payload)) + "\n", extension=".json")
+        payload = mask.restored(_decoded(written), before) if written else payload
     if not isinstance(payload, dict):
         raise ProjectError("a record is an object {…}")
     return payload

@@ -14,6 +14,7 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, listed
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
+from flowrun.cli.masks import REVEAL, Masks, revealed
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
@@ -29,29 +30,37 @@ _MUST = {"seq": int, "flow": str, "key": str, "was": str, "payload": dict}
 @click.option("--flow", help="Only of this flow.")
 @click.option("--queue", help="Only in this queue.")
 @CAUSE
+@REVEAL
 @ENV
-def export(flow: str | None, queue: str | None, cause: str | None, env: str | None) -> int:
-    """Print dead letters, one JSON line each. Correct `payload`, leave the rest, then: flowrun dlq import FILE."""
+def export(flow: str | None, queue: str | None, cause: str | None, reveal: bool, env: str | None) -> int:
+    """Print dead letters, one JSON line each. Correct `payload`, leave the rest, then: flowrun dlq import FILE.
+
+    A masked field is `***`; left so, it comes back as it was.
+    """
     project, store = project_store(env)
     try:
         known_flow(project, store, flow)
         rows = listed(store, flow, queue, cause)
+        if reveal:
+            revealed(store, rows, "dlq export")
     finally:
         store.close()
+    masks = Masks(project)
     for row in rows:
-        click.echo(encode_json(_line(row)).decode())
+        click.echo(encode_json(_line(row, row if reveal else masks.of(row.flow).row(row))).decode())
     click.echo(f"{counted(len(rows), 'dead letter')}", err=True)
     return EXIT_OK
 
 
-def _line(row: Row) -> dict[str, Any]:
-    """was: the fingerprint of the record as it is now, by which the import knows what was corrected meanwhile."""
+def _line(row: Row, shown: Row) -> dict[str, Any]:
+    """shown: as it may be seen. was: the fingerprint of the record as it is now, by which the import knows what was
+    corrected meanwhile."""
     return {
         "seq": row.seq, "flow": row.flow, "key": row.key, "version": row.version, "queue": row.queue,
         "cause": cause_id(row), "class": row.error_class, "field": row.error_field,
-        "message": redact(row.error_message or ""), "help": redact(row.error_help or ""), "place": row.error_place,
+        "message": redact(shown.error_message or ""), "help": redact(shown.error_help or ""), "place": row.error_place,
         "received_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="seconds"),
-        "edited": row.edited, "was": fingerprint(row.payload), "payload": row.payload,
+        "edited": row.edited, "was": fingerprint(row.payload), "payload": shown.payload,
     }  # fmt: skip
 
 
@@ -64,9 +73,9 @@ def import_(file: Path, env: str | None) -> int:
     Letters that are none any more stay as they are and are named; exit code 1 then.
     """
     lines = _read(file)
-    _, store = project_store(env)
+    project, store = project_store(env)
     try:
-        changes, gone = _changes(store, lines, file)
+        changes, gone = _changes(store, lines, file, Masks(project))
         count = store.letters.edit_all(changes, who())
     finally:
         store.close()
@@ -111,7 +120,7 @@ def _read(file: Path) -> dict[int, dict[str, Any]]:
 
 
 def _changes(
-    store: Store, lines: dict[int, dict[str, Any]], file: Path
+    store: Store, lines: dict[int, dict[str, Any]], file: Path, masks: Masks
 ) -> tuple[list[tuple[Row, dict[str, Any]]], Sequence[str]]:
     """(letter, corrected record) of the lines that differ, and words for those that are no letters any more."""
     rows = store.letters.by_seq([one["seq"] for one in lines.values()])
@@ -126,11 +135,18 @@ def _changes(
             )
         if row.state != "dead":
             gone.append(f"{file}:{number}: {row.flow} {row.key} is {row.state}; left as it is")
-        elif one["payload"] != row.payload:
+            continue
+        try:
+            payload = masks.of(row.flow).restored(one["payload"], row.payload)
+        except ProjectError as error:
+            raise ProjectError(
+                f"{file}:{number}: {error.message}", help=f"{error.help}; nothing was imported"
+            ) from None
+        if payload != row.payload:
             if fingerprint(row.payload) != one["was"]:
                 raise ProjectError(
                     f"{file}:{number}: {row.flow} '{row.key}' was corrected since it was exported",
                     help="export again and correct that; nothing was imported",
                 )
-            changes.append((row, one["payload"]))
+            changes.append((row, payload))
     return changes, gone

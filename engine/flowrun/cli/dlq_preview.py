@@ -10,6 +10,7 @@ from flowrun.cli.dlq_choose import CAUSE, ENV, chosen, counted, pretty
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.project import known_flow, open_flow, project_store
 from flowrun.logs import configure
+from flowrun.masking import Mask, mask_of
 from flowrun.store import Row
 
 _MOST_CHANGES = 30  # lines of one example
@@ -44,10 +45,12 @@ def preview(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, bod
             found = look(checked, plan, store, rows, connections, bodies=len(rows) if bodies else 1)
     finally:
         store.close()
+    mask = mask_of(checked)
     if bodies:
-        keyed = {row.seq: row.key for row in rows}
+        keyed = {row.seq: row for row in rows}
         for seq, body in found.bodies.items():
-            click.echo(encode_json({"seq": seq, "key": keyed[seq], "body": body}).decode())
+            row = keyed[seq]
+            click.echo(encode_json({"seq": seq, "key": row.key, "body": mask.body(body, row.payload)}).decode())
         return EXIT_FINDINGS if found.failing else EXIT_OK
     click.echo(f"{counted(found.total, 'letter')} of {checked.name} through the flow as it is now; nothing was sent")
     for number, words in (
@@ -60,24 +63,25 @@ def preview(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, bod
     for reason, members in found.skipped.items():
         click.echo(f"  {len(members)} skipped by {reason}")
     for one in found.failing:
-        row = one.example
+        row = mask.row(one.example)
         field = f"{row.error_field}: " if row.error_field else ""
         click.echo(f"  {len(one.rows)} still fail: {one.error_class}: {field}{row.error_message}  (as {row.key})")
         if row.error_help:
             click.echo(f"    = help: {row.error_help}")
     for seq, body in found.bodies.items():
-        _example(next(row for row in rows if row.seq == seq), body)
+        row = next(row for row in rows if row.seq == seq)
+        _example(row, body, mask)
     named = f"--cause {cause}" if cause else "--all" if all_ else " ".join(keys)
     if found.total > sum(len(one.rows) for one in found.failing):
         click.echo(f"next: flowrun dlq replay {checked.name} {named}")
     return EXIT_FINDINGS if found.failing else EXIT_OK
 
 
-def _example(row: Row, body: dict[str, Any]) -> None:
+def _example(row: Row, body: dict[str, Any], mask: Mask) -> None:
     from flowrun.runner.preview import differences
 
     if row.body is None:
-        click.echo(f"{row.key} would be sent as:\n{pretty(body)}")
+        click.echo(f"{row.key} would be sent as:\n{pretty(mask.body(body, row.payload))}")
         return
     changes = differences(row.body, body)
     if not changes:
@@ -85,7 +89,8 @@ def _example(row: Row, body: dict[str, Any]) -> None:
         return
     click.echo(f"{row.key} would be sent with:")
     for path, old, new in changes[:_MOST_CHANGES]:
-        click.echo(f"  {path}: {_shown(old)} → {_shown(new)}")
+        before, after = (_shown(mask.body(mask.value(path, one), row.payload)) for one in (old, new))
+        click.echo(f"  {path}: {before} → {after}")
     if len(changes) > _MOST_CHANGES:
         click.echo(f"  … and {len(changes) - _MOST_CHANGES} more")
 

@@ -6,6 +6,7 @@ import click
 
 from flowrun.cli.dlq_choose import ENV, counted
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
+from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.errors import ProjectError
 from flowrun.store import Row, Store
@@ -22,7 +23,7 @@ def review(ctx: click.Context, flow: str | None, env: str | None) -> int:
     project, store = project_store(env)
     try:
         known_flow(project, store, flow)
-        rows = store.letters.flagged(flow)
+        rows = Masks(project).rows(store.letters.flagged(flow))
         receipts = {row.seq: store.receipt(row.seq) for row in rows if row.state == "confirmed"}
     finally:
         store.close()

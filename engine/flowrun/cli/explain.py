@@ -11,6 +11,7 @@ import click
 
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
+from flowrun.cli.masks import whys
 from flowrun.cli.project import held_store, is_there, open_flow, store_place
 from flowrun.cli.records import given_xrefs, grouped, read_records
 from flowrun.connector import Registry
@@ -18,6 +19,7 @@ from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import Snapshot
+from flowrun.masking import mask_of
 from flowrun.plan import Identity, Mapped, Plan
 from flowrun.project import Project
 from flowrun.testing.flow_tests import describe, shown
@@ -77,13 +79,16 @@ def command(
         raise ProjectError(
             f"the flow builds no field '{path}' for this record", help=f"did you mean '{guess}'?" if guess else ""
         )
+    mask = mask_of(checked)
+    fields = whys(mask, fields, record)
     if form == "json":
         click.echo(json.dumps([_as_json(why) for why in fields], indent=2, ensure_ascii=False))
     else:
         for line in lines(fields):
             click.echo(line)
         if not isinstance(explanation.outcome, Mapped):
-            click.echo(describe(explanation.outcome))
+            said, field = describe(explanation.outcome), getattr(explanation.outcome, "field", "")
+            click.echo(mask.text(said, record, field=field))
     return EXIT_OK if isinstance(explanation.outcome, Mapped) else EXIT_FINDINGS
 
 

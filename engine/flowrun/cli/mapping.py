@@ -18,6 +18,7 @@ import msgspec
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
 from flowrun.lookups import Snapshot
+from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan, Skipped
 from flowrun.testing.flow_tests import describe
 from flowrun.values import check_given
@@ -41,7 +42,7 @@ class Tally:
 
 def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out: IO[bytes], say: Say) -> Tally:
     """Map every line; bodies and problems leave after each block. Line numbers count from 1."""
-    tally = Tally()
+    tally, mask = Tally(), mask_of(plan.flow)
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
     thresholds = gc.get_threshold()
     gc.set_threshold(GARBAGE, *thresholds[1:])
@@ -70,9 +71,12 @@ def map_lines(plan: Plan, snapshot: Snapshot, blocks: Iterable[list[bytes]], out
                     bodies.append(outcome.body)
                     numbers.append(number)
                     if outcome.warnings:
-                        problems += [(number, f"warning: {words}") for words in outcome.warnings]
+                        problems += [
+                            (number, f"warning: {mask.text(words, record, outcome.body)}") for words in outcome.warnings
+                        ]
                 else:
-                    problems.append((number, describe(outcome)))
+                    said = mask.text(describe(outcome), record, field=getattr(outcome, "field", ""))
+                    problems.append((number, said))
                     tally.failed += not isinstance(outcome, Skipped)
             written, refused = _as_lines(bodies)
             if refused:

@@ -54,7 +54,7 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     cannot be read.
     """
     from flowrun.connections import opened
-    from flowrun.planning import document, make_plan, report, write_plan
+    from flowrun.planning import document, make_plan, masked, report, write_plan
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
@@ -89,10 +89,11 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     made = document(proposal, environment.values, system_clock().isoformat(timespec="seconds"))
     if output is not None:
         write_plan(output, made)
+    seen = masked(proposal)
     if form == "json":
-        print_json(report(made))
+        print_json(report(document(seen, environment.values, made["made_at"])))
     else:
-        for line in lines(proposal):
+        for line in lines(seen):
             click.echo(redact(line))
         if output is not None:
             click.echo(f"next: flowrun run {checked.name} --env {environment.name} --plan {output}")

@@ -21,6 +21,7 @@ from flowrun.connector import Registry
 from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
+from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan
 from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
@@ -338,6 +339,7 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
     """One JSON line per record that would be sent; the rest in words on standard error."""
     failed = False
     count = 0
+    mask = mask_of(flow)
     if records is None:
         records = (r for page in source.read(query_of(flow, store.cursors.current(flow.name))) for r in page.records)
     for record in grouped(flow, plan, records):
@@ -349,10 +351,15 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
         row = _row(flow, key, record, count)
         outcome = apply_all(flow, plan, store, [row], connections)[0]
         if isinstance(outcome, Mapped):
-            click.echo(encode_json({"key": key, "action": flow.target.action, "body": outcome.body}).decode())
+            click.echo(
+                encode_json(
+                    {"key": key, "action": flow.target.action, "body": mask.body(outcome.body, record)}
+                ).decode()
+            )
         else:
             failed = failed or not describe(outcome).startswith("skipped")
-            click.echo(f"{key}: {describe(outcome)}", err=True)
+            said = mask.text(describe(outcome), record, field=getattr(outcome, "field", ""))
+            click.echo(f"{key}: {said}", err=True)
     click.echo(f"dry run: {count} records; nothing was sent or held", err=True)
     return EXIT_FINDINGS if failed else EXIT_OK
 

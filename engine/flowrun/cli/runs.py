@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from flowrun.cli.main import EXIT_OK
+from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store
 from flowrun.errors import ProjectError
 
@@ -30,7 +31,7 @@ def command(run: int | None, flow: str | None, env: str | None, limit: int) -> i
                 ended = "" if entry["ended_at"] else "  (did not end)"
                 click.echo(f"{entry['id']:>5}  {at}  {entry['flow']}  {words}{ended}")
             return EXIT_OK
-        rows = store.records(run=run)
+        rows = Masks(project).rows(store.records(run=run))
         if not rows:
             if not any(entry["id"] == run for entry in store.runs(limit=1_000_000)):
                 raise ProjectError(f"there is no run {run}", help="flowrun runs")

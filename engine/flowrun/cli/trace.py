@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import click
 
 from flowrun.cli.main import EXIT_OK
+from flowrun.cli.masks import Masks, whys
 from flowrun.cli.output import print_json
 from flowrun.cli.project import held_store, open_flow, store_place
 from flowrun.errors import FlowrunError, ProjectError
 from flowrun.logs import redact
 from flowrun.lookups import Snapshot
+from flowrun.masking import Mask
 from flowrun.project import load_project
 from flowrun.runner import apply_all
 from flowrun.store.reading import Reading
@@ -38,8 +41,14 @@ def command(key: str, flow: str | None, env: str | None, form: str) -> int:
     held = held_store(project, project.environment(env))
     try:
         lives = Tracing(held.database).follow(key, flow)
+        masks = Masks(project)
         for life in lives:
-            _mapped(life, held, env)
+            mask = masks.of(life.row.flow)
+            _mapped(life, held, env, mask)
+            field = life.row.error_field or ""
+            life.events = [
+                replace(one, words=mask.text(one.words, life.row.payload, life.row.body, field)) for one in life.events
+            ]
     finally:
         held.close()
     if not lives:
@@ -53,7 +62,7 @@ def command(key: str, flow: str | None, env: str | None, form: str) -> int:
     return EXIT_OK
 
 
-def _mapped(life: Life, held: Reading, env: str | None) -> None:
+def _mapped(life: Life, held: Reading, env: str | None, mask: Mask) -> None:
     """What mapping looked up, told by the flow itself as long as it is the one that mapped the record."""
     row = life.row
     if row.flow_hash is None:
@@ -69,7 +78,11 @@ def _mapped(life: Life, held: Reading, env: str | None) -> None:
         else:
             snapshot = Snapshot()
             apply_all(flow, plan, held, [row], {}, snapshot)
-            steps = [step for why in plan.explain(row.payload, snapshot).fields for step in why.steps]
+            steps = [
+                step
+                for why in whys(mask, plan.explain(row.payload, snapshot).fields, row.payload)
+                for step in why.steps
+            ]
             used = dict.fromkeys(" ".join(s.split()) for s in steps if s.startswith("lookup "))
             words += "".join(f"; {step}" for step in used)
     except FlowrunError:

@@ -13,6 +13,7 @@ from flowrun.connector import Record
 from flowrun.diagnostics import Span
 from flowrun.flow.model import Flow
 from flowrun.lookups import Snapshot
+from flowrun.masking import mask_of
 from flowrun.plan import Identity, Mapped, Plan, Rejected, Skipped
 from flowrun.planning.changes import ABSENT, fields_of
 from flowrun.planning.taking import Gathered, row_of, take
@@ -85,7 +86,9 @@ def compare(
         for row, was, now in outcomes:
             found: dict[tuple[str, Cause], tuple[Any, Any]] = {}
             for name, cause, a, b in _one(old, new, row, was, now, before, after, texts):
-                found.setdefault((name, cause), (a, b))
+                found.setdefault(
+                    _seen(old, new, row, name, cause), (_shown(old, new, row, name, a), _shown(old, new, row, name, b))
+                )
             made.differing += bool(found)
             for (name, cause), (a, b) in found.items():
                 if (name, cause) not in grouped:
@@ -93,6 +96,23 @@ def compare(
                 grouped[name, cause].records += 1
     made.differences = list(grouped.values())
     return made
+
+
+def _seen(old: Side, new: Side, row: Row, name: str, cause: Cause) -> tuple[str, Cause]:
+    """Both without what either version masks."""
+    for side in (old, new):
+        mask = mask_of(side.flow)
+        name = mask.text(name, row.payload)
+        cause = replace(cause, what=mask.text(cause.what, row.payload, field=name))
+    return name, cause
+
+
+def _shown(old: Side, new: Side, row: Row, name: str, value: Any) -> Any:
+    for side in (old, new):
+        if value is not ABSENT:
+            mask = mask_of(side.flow)
+            value = mask.body(mask.value(name, value), row.payload)
+    return value
 
 
 def _key(side: Side, row: Row) -> str:

@@ -23,6 +23,7 @@ from flowrun.flow.model import FieldMap, Flow, Lookup, Policy, Requirement, Rule
 from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
 from flowrun.flow.nesting import Nesting, check_chains, values_of
 from flowrun.flow.policies import PolicyReader
+from flowrun.flow.privacy import project_mask, read_mask
 from flowrun.flow.reading import Analyses, Reader, Scope
 from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
@@ -146,6 +147,7 @@ class FlowChecker:
         tests = TestReader(r, "group" if "group" in base else record, base).read(
             parts.get("tests"), lookups, values.partial, source, policies.queues(on_error), values.attempted
         )
+        mask = read_mask(r, parts.get("privacy"), "group" if "group" in base else record, scope)
         self._env_everywhere()
         if mapped:
             check_coverage(r, parts, tests, values.partial, self.name_span)
@@ -174,6 +176,7 @@ class FlowChecker:
             on_error=on_error,
             tests=tests,
             hash=self._hash(values, lookups, source.shape, target.shape),
+            mask=(*mask, *project_mask(around.project.mask, "group" in base)),
             env_names=tuple(around.env().shape.fields) if around.env().shape else (),  # type: ignore[union-attr]
         )
 

@@ -306,6 +306,8 @@ class Flow(Struct, frozen=True):
     tests: tuple[FlowTest, ...]
     hash: str
     env_names: tuple[str, ...] = ()
+    mask: tuple[tuple[str, ...], ...] = ()
+    """Paths into the record whose values are not shown; ``[]`` stands for each row. Of the project, too."""
 
     @property
     def asked(self) -> tuple[str, ...]:

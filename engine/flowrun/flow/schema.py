@@ -144,6 +144,7 @@ def _definitions() -> dict[str, Schema]:
         "schedule": _box(words.SCHEDULE),
         "reconcile": _box(words.RECONCILE),
         "filter": _any({"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}),
+        "privacy": _box(words.PRIVACY),
         "require": {"type": "array", "items": _box(words.REQUIREMENT)},
         "rules": {**_any(_SCALAR), "propertyNames": {"pattern": _NAME}},
         "vars": {**_any(value), "propertyNames": {"pattern": _NAME}},
@@ -236,6 +237,7 @@ def _project_definitions() -> dict[str, Schema]:
             "properties": {scheme: _scheme(scheme, box) for scheme, box in words.AUTH.items()},
         },
         "store": _box(words.STORE),
+        "privacy": _box(words.PRIVACY),
         "key": {
             **reference,
             "properties": {

@@ -13,6 +13,7 @@ from flowrun.document import Entry, Map, Node, Scalar
 from flowrun.errors import ProjectError
 from flowrun.flow import words
 from flowrun.flow.policies import PolicyReader
+from flowrun.flow.privacy import read_project_mask
 from flowrun.flow.reading import Reader
 from flowrun.flow.systems import Systems
 from flowrun.project import Project
@@ -45,6 +46,7 @@ def check_settings(project: Project, systems: Systems, around: Surroundings) -> 
     for entry in _entries(top.get("alerts")):
         _alert(r, entry, project)
     _store(r, top.get("store"))
+    read_project_mask(r, top.get("privacy"))
     for box in ("owners", "on_error", "project"):
         _no_references(r, top.get(box))
     _converters(r, top.get("converters"), around)

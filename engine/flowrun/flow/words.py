@@ -38,7 +38,12 @@ FLOW: Box = {
     "target": Word("Where records go.", "target"),
     "steps": Word("A workflow instead of map + target (reserved: comes in a later version).", "reserved"),
     "on_error": Word("What each class of error leads to; the first matching class wins.", "on_error"),
+    "privacy": Word("What people do not see: { mask: [order.email] }.", "privacy"),
     "tests": Word("Examples that must come out as written; run with flowrun test.", "tests"),
+}
+
+PRIVACY: Box = {
+    "mask": Word("Fields of the record that are shown as ***, with all that is made of them.", "names", True),
 }
 
 FRAGMENT: Box = {
@@ -231,6 +236,7 @@ PROJECT: Box = {
         "A folder of the project with one file per secret (keep it out of git).", "text", False, ".secrets"
     ),
     "converters": Word("Converters in Python that flows may use, by name.", "names", False, "[gtin14]"),
+    "privacy": Word("What people see of no flow: { mask: [email] }, without the record's name.", "privacy"),
     "on_error": Word("Policies for the error classes that a flow does not name.", "on_error"),
 }
 

@@ -2,7 +2,7 @@
 
 from flowrun.planning.applying import Applied, apply_plan
 from flowrun.planning.changes import Change
-from flowrun.planning.document import PlanRefused, document, read_plan, report, write_plan
+from flowrun.planning.document import PlanRefused, document, masked, read_plan, report, write_plan
 from flowrun.planning.making import Entry, Proposal, make_plan
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "apply_plan",
     "document",
     "make_plan",
+    "masked",
     "read_plan",
     "report",
     "write_plan",

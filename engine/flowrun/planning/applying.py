@@ -14,6 +14,7 @@ from flowrun.diagnostics import NOWHERE, Span
 from flowrun.errors import Unavailable
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS
+from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.planning.changes import ABSENT, changes, over, within
 from flowrun.planning.document import PlanRefused
@@ -206,8 +207,9 @@ def _difference(
         yield f"{one.name}: the target does not have it any more"
     elif before is not None and there.record is not None and one.action != "duplicate":
         for change in changes(before, within(there.record, mapped.body), flow.target.shape):
-            was = "absent" if change.new is ABSENT else _said(change.new)
-            now = "absent" if change.old is ABSENT else _said(change.old)
+            mask = mask_of(flow)
+            was = "absent" if change.new is ABSENT else _said(mask.value(change.field, change.new))
+            now = "absent" if change.old is ABSENT else _said(mask.value(change.field, change.old))
             yield f"{one.name}: {change.field} was {was}, is {now}"
 
 

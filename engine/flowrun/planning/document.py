@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flowrun.errors import FlowrunError, ProjectError
+from flowrun.masking import Mask, mask_of
 from flowrun.plan import Mapped
 from flowrun.planning.changes import ABSENT, Change
 from flowrun.planning.making import Entry, Proposal
@@ -50,6 +52,33 @@ def document(proposal: Proposal, values: Mapping[str, Any], made_at: str) -> dic
         "records": [_record(entry) for entry in proposal.entries],
     }
     return {**body, "hash": fingerprint(body)}
+
+
+def masked(proposal: Proposal) -> Proposal:
+    """The proposal as it may be shown; what is applied is the one it was made of."""
+    mask = mask_of(proposal.flow)
+    return replace(proposal, entries=[_masked(entry, mask) for entry in proposal.entries]) if mask else proposal
+
+
+def _masked(entry: Entry, mask: Mask) -> Entry:
+    record = entry.row.payload
+    body = entry.outcome.body if isinstance(entry.outcome, Mapped) else None
+
+    def value(field: str, one: Any) -> Any:
+        return one if one is ABSENT else mask.body(mask.value(field, one), record)
+
+    changes = tuple(
+        replace(
+            one, old=value(one.field, one.old), new=value(one.field, one.new),
+            because=tuple(mask.step(step, one.field, record, body) for step in one.because),
+        )
+        for one in entry.changes
+    )  # fmt: skip
+    return replace(
+        entry, changes=changes, why=mask.text(entry.why, record, body, entry.field),
+        help=mask.text(entry.help, record, body, entry.field),
+        warnings=tuple(mask.text(one, record, body) for one in entry.warnings),
+    )  # fmt: skip
 
 
 def report(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flowrun.document import Map, Seq, parse
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS, Snapshot
+from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
 from flowrun.runner import ROUNDS, resolve
 from flowrun.store import Row, Store
@@ -40,6 +41,17 @@ def mask(value: Any, name: str = "") -> Any:
     return value
 
 
+def _stood_in(value: Any, shown: Any, original: Any) -> Any:
+    """The same for what the flow masks. shown: the record as it may be seen."""
+    if isinstance(original, dict):
+        return {name: _stood_in(value[name], shown[name], inner) for name, inner in original.items()}
+    if isinstance(original, list):
+        return [_stood_in(*one) for one in zip(value, shown, original, strict=True)]
+    if shown == original:
+        return value
+    return "x" * len(original) if isinstance(original, str) else int("1" * len(str(original).split(".")[0].lstrip("-")))
+
+
 def applied(
     flow: Flow, plan: Plan, record: Mapping[str, Any], store: Store, connections: Mapping[str, Any]
 ) -> tuple[Outcome, Snapshot]:
@@ -60,7 +72,7 @@ def applied(
 
 def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
     """The YAML of a test for this record, as it comes out now. Raises ProjectError when nothing can be said of it."""
-    record = mask(row.payload)
+    record = _stood_in(mask(row.payload), mask_of(flow).record(row.payload), row.payload)
     outcome, snapshot = applied(flow, plan, record, store, {})
     given: dict[str, Any] = {record_name(flow): record}
     for name, rows in snapshot.held.items():

@@ -13,6 +13,7 @@ from flowrun.connector import Receipt
 from flowrun.errors import ConnectorError
 from flowrun.flow.model import Flow, Policy, Retry
 from flowrun.logs import redact
+from flowrun.masking import mask_of
 from flowrun.plan import Rejected
 from flowrun.store import Ending, Failure, Row
 from flowrun.store.alert_rows import Incident
@@ -54,6 +55,16 @@ def failure_of_error(error: ConnectorError, flow: Flow) -> Failure:
 
 def failure_of_rejection(outcome: Rejected) -> Failure:
     return Failure(outcome.error_class, outcome.message, outcome.field, outcome.help, str(outcome.span))
+
+
+def without_masked(flow: Flow, failure: Failure, row: Row, body: Any = None) -> Failure:
+    """In words that quote nothing of what the flow masks."""
+    mask = mask_of(flow)
+    if not mask:
+        return failure
+    message = mask.text(failure.message, row.payload, body, failure.field)
+    help_ = mask.text(failure.help, row.payload, body, failure.field)
+    return Failure(failure.error_class, message, failure.field, help_, failure.place)
 
 
 def consequence(

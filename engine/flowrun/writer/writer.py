@@ -23,6 +23,7 @@ from flowrun.errors import (
 )
 from flowrun.flow.model import Flow
 from flowrun.logs import log, redact, tells
+from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint, unfit
 from flowrun.store.lanes import boot_time
@@ -33,6 +34,7 @@ from flowrun.writer.consequences import (
     failure_of_error,
     failure_of_rejection,
     policy_of,
+    without_masked,
 )
 from flowrun.writer.counts import Counts
 
@@ -126,7 +128,8 @@ class Writer:
             else:
                 self.counts.warnings += len(outcome.warnings)
                 for warning in outcome.warnings:
-                    log().info("warning", flow=row.flow, key=row.key, message=warning)
+                    words = mask_of(self.flow).text(warning, row.payload, outcome.body)
+                    log().info("warning", flow=row.flow, key=row.key, message=words)
                 to_send.append((row, outcome, outcome.idempotency_key or f"#{row.seq}"))
             if len(self._pending) >= _MOST_PENDING:
                 self._commit(held)
@@ -344,7 +347,8 @@ class Writer:
     def _saves(self, row: Row, mapped: Mapped, receipt: Receipt) -> list[tuple[str, str, str]]:
         saves = self.plan.saves(row.payload, receipt.response, mapped.lookups)
         if isinstance(saves, Rejected):
-            log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=saves.message)
+            words = mask_of(self.flow).text(saves.message, row.payload, mapped.body)
+            log().warning("not remembered", flow=row.flow, key=row.key, field=saves.field, message=words)
             self.counts.warnings += 1
             return []
         kept = []
@@ -357,7 +361,7 @@ class Writer:
         return kept
 
     def _reject(self, row: Row, rejected: Rejected) -> None:
-        failure = failure_of_rejection(rejected)
+        failure = without_masked(self.flow, failure_of_rejection(rejected), row)
         if rejected.error_class in ("network", "rate_limited", "auth"):  # of a live lookup
             self.counts.outside = failure.message
         if policy_of(self.flow, rejected.error_class).pause:
@@ -378,7 +382,7 @@ class Writer:
         """forget: nothing was done under the intent, unless the outcome is unknown. unknown: the question failed."""
         policy = policy_of(self.flow, error.error_class)
         unknown = unknown or isinstance(error, DeliveryUnknown)
-        failure = failure_of_error(error, self.flow)
+        failure = without_masked(self.flow, failure_of_error(error, self.flow), row, mapped.body)
         if policy.finish == "success" and receipt is None:
             receipt = self._twin(row, mapped)
         if isinstance(error, Unavailable) or error.error_class == "auth" or unknown:
@@ -404,6 +408,7 @@ class Writer:
             found = self.target.find(self.flow.target.object, by) if by else ()
         except Exception as error:
             words = redact(error.message) if isinstance(error, ConnectorError) else type(error).__name__
+            words = mask_of(self.flow).text(words, row.payload, mapped.body)
             log().warning("not remembered", flow=row.flow, key=row.key, message=words)
             self.counts.warnings += 1
             found = ()
