@@ -72,6 +72,11 @@ class Database:
         with suppress(exc.SQLAlchemyError), self.engine.begin() as connection:
             self.end_frozen(connection)
 
+    @property
+    def has_own_clock(self) -> bool:
+        """Whether it is not told the time, as tests do, whose clocks jump as they please."""
+        return self._clock is None
+
     def time(self, tx: Connection) -> float:
         """Seconds since 1970 by the database's clock, so that machines whose clocks differ agree on leases."""
         if self._clock is not None:

@@ -8,6 +8,7 @@ clock that also counts the sleep of the machine measures.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection, case, func, or_, select
 
+from flowrun.logs import log
 from flowrun.store import schema as t
 from flowrun.store import statements as st
 from flowrun.store.database import Database
@@ -38,6 +40,8 @@ class Lanes:
         self._db = database
         self.lease_secs = LEASE_SECS
         """Of claims to come; shorter ones free the lanes of a dead worker sooner, and must outlast one call."""
+        self._ahead = math.inf  # at most so many seconds, the database's clock was ahead of ours when it was last asked
+        self._distrust_until = -math.inf  # by ``boot_time()``
 
     def claim(
         self,
@@ -58,10 +62,11 @@ class Lanes:
         with self._db.transaction() as tx:
             now = self._db.time(tx)
             asked = {"flow": flow, "now": now, "limit": limit, "ends": now + lease_secs, "worker": worker}
+            believed = self._believes(begun, now, lease_secs)
             if only is None:
-                taken = st.CLAIM.run(tx, **asked).all()
+                taken = (st.CLAIM if believed else st.CLAIM_FREE).run(tx, **asked).all()
             else:
-                taken = st.CLAIM_ONLY.run(tx, **asked, names=list(only)).all()
+                taken = (st.CLAIM_ONLY if believed else st.CLAIM_FREE_ONLY).run(tx, **asked, names=list(only)).all()
             if not taken:
                 self._db.end_frozen(tx)  # they may be due and locked
                 return Held(worker, {}, [], begun)
@@ -73,6 +78,20 @@ class Lanes:
                 for gone in empty:
                     del fences[gone]
         return Held(worker, fences, rows, begun + lease_secs * SAFE_SHARE, begun + lease_secs * LAST_SHARE)
+
+    def _believes(self, before: float, now: float, lease_secs: float) -> bool:
+        """Whether leases that are over by the database's clock really are. When it jumps ahead, the calls of those who
+        hold them are still under way: for the time of one lease nothing is taken over.
+
+        before: by ``boot_time()``, when it was about to be asked. now: its answer.
+        """
+        after = boot_time()
+        jump = now - after - self._ahead
+        self._ahead = now - before
+        if jump > lease_secs * (1 - LAST_SHARE) and self._db.has_own_clock:
+            log().warning("clock jumped", secs=round(jump), action=f"for {lease_secs:.0f} s nothing is taken over")
+            self._distrust_until = after + lease_secs
+        return after >= self._distrust_until
 
     def _oldest(self, tx: Connection, flow: str, ids: Mapping[str, int], limit: int) -> list[Row]:
         """The records of the lanes (name → id) that may be tried, in order: the first of each; of few lanes several.

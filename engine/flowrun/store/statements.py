@@ -177,6 +177,7 @@ CLAIM = Statement(
 )
 
 CLAIM_ONLY = CLAIM.but("due <= :now", "due <= :now AND lane {names}")
+CLAIM_FREE, CLAIM_FREE_ONLY = (one.but("due <= :now", "due <= :now AND worker IS NULL") for one in (CLAIM, CLAIM_ONLY))
 FIRSTS = Statement(
     # The oldest record of each lane, found by the index of open records lane by lane.
     """
