@@ -10,7 +10,6 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,6 @@ class Outage(Bench):
         self.tried: list[float] = []
         """when the target that is away was called, and could not answer"""
         self.target.script = self._answer
-
-    def now(self) -> datetime:
-        return self.start + timedelta(seconds=self.slept)
 
     def _answer(self, body: Any) -> Any:
         if self.slept < AWAY_SECS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,6 @@ class Late(Bench):
         self.asked: list[float] = []
         self.target.script = self._take
         self.target.find = self._find  # type: ignore[method-assign]
-
-    def now(self) -> datetime:
-        return self.start + timedelta(seconds=self.slept)
 
     def _take(self, body: Mapping[str, Any]) -> Any:
         self.lost -= 1

@@ -104,8 +104,11 @@ class Bench:
             (root / "flows" / f"{name}.yaml").write_text(words)
         self.project = load_project(root)
         self.start = datetime(2026, 5, 4, tzinfo=UTC)
-        self.store: Store = open_store(root / "s.db", now=lambda: self.start + timedelta(seconds=self.slept))
+        self.store: Store = open_store(root / "s.db", now=self.now)
         self.target = Scripted()
+
+    def now(self) -> datetime:
+        return self.start + timedelta(seconds=self.slept)
 
     def sleep(self, secs: float) -> None:
         self.slept += secs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,7 +22,7 @@ Path = tuple[str, ...]
 """Parts of a target path: text, or ``@local`` for the length of the list that local holds."""
 
 
-class Lines:
+class Lines(ABC):
     """text_numbers: the target's decimals travel as text. lookups: the flow's tables by name."""
 
     def __init__(self, code: Code, lookups: Mapping[str, Lookup], *, text_numbers: bool) -> None:
@@ -53,10 +54,11 @@ class Lines:
     def event(self, word: str, *parts: str) -> None:
         self.code.event(word, *parts)
 
+    @abstractmethod
     def value(
         self, value: Value, names: Names, path: Path, contract: Field | None, *, raw: bool = False
     ) -> tuple[str, bool]:
-        raise NotImplementedError
+        """Emit a value; returns (local, whether it always has a value). raw: no contract step."""
 
     # -- is there a value? ---------------------------------------------------------------------------------------------
 
