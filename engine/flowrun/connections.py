@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from flowrun.connector import Registry
 from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
 from flowrun.logs import hide
+from flowrun.pacing.gate import Gate, Ledger
+from flowrun.pacing.rates import read_rates
 from flowrun.project import Environment, Project
 from flowrun.tokens import OnTrouble, Renewing, Rotating, Troubles, open_auth
 from flowrun.transport import Limits, build_client
@@ -51,10 +52,12 @@ def open_connection(
     transport: httpx.BaseTransport | None = None,
     vault: Vault | None = None,
     on_trouble: OnTrouble | None = None,
+    budgets: Ledger | None = None,
 ) -> Any:
     """The connector of a connection, ready to use. Raises ProjectError that says which setting to mend.
 
     vault: where tokens are kept and shared between processes; without it they live in memory.
+    budgets: the same for what is left of limits; without it each process keeps to its own pace.
     on_trouble: told of credentials that end, are refused, or need a person.
     """
     spec = project.connection(name, environment)
@@ -78,6 +81,7 @@ def open_connection(
         read=read,
         vault=vault,
         on_trouble=on_trouble,
+        budgets=budgets,
     )
 
 
@@ -92,6 +96,7 @@ def build(
     read: Callable[[], Mapping[str, Any]] | None = None,
     vault: Vault | None = None,
     on_trouble: OnTrouble | None = None,
+    budgets: Ledger | None = None,
 ) -> Any:
     """A connector from resolved settings. read: the settings with their references read anew."""
     again = _hidden(read or (lambda: settings))
@@ -103,7 +108,9 @@ def build(
         return cls(own, None, now) if not hasattr(cls, "takes_root") else cls(own, None, now, root=root)
     cert = _certificate(name, common, again, root, Troubles(name, on_trouble), now)
     auth = _auth(cls, name, again, str(base_url), now, vault, on_trouble)
-    return cls(own, client_of(str(base_url), common, root, auth, cert, transport), now)
+    rates = limits_of(common.get("limits")).rates
+    gate = Gate(name, rates, budgets, getattr(cls, "limit_headers", ())) if budgets is not None else None
+    return cls(own, client_of(str(base_url), common, root, auth, cert, transport, gate), now)
 
 
 def client_of(
@@ -113,6 +120,7 @@ def client_of(
     auth: httpx.Auth | None = None,
     cert: OwnCertificate | None = None,
     transport: httpx.BaseTransport | None = None,
+    gate: Gate | None = None,
 ) -> httpx.Client:
     """A client for an address with the limits, trust and reach that a connection's settings ask for."""
     return build_client(
@@ -123,6 +131,7 @@ def client_of(
         verify=_verify(settings.get("verify", True), root),
         cert=cert,
         transport=transport,
+        gate=gate,
     )
 
 
@@ -257,28 +266,25 @@ def _typed(name: str, key: str, kind: Any, value: Any) -> Any:
     return value
 
 
+_LIMITS = "limits: { rate: 20/s, concurrent: 8, timeout: 30s }"
+
+
 def limits_of(given: Mapping[str, Any] | None) -> Limits:
-    """``{ rate: 20/s, concurrent: 8, timeout: 30s }``. Raises ProjectError."""
-    given = given or {}
+    """``{ rate: 5/s 60/m, concurrent: 8, timeout: 30s }``. Raises ProjectError."""
     limits = Limits()
-    for key, value in given.items():
+    for key, value in (given or {}).items():
         text = str(value)
         try:
             if key == "rate":
-                count, _, unit = text.partition("/")
-                limits = dataclasses.replace(limits, rate=float(Decimal(count) / {"s": 1, "m": 60, "h": 3600}[unit]))
+                limits = dataclasses.replace(limits, rates=read_rates(text))
             elif key == "concurrent":
                 limits = dataclasses.replace(limits, concurrent=max(1, int(text)))
             elif key == "timeout":
                 limits = dataclasses.replace(limits, timeout=float(text.removesuffix("s")))
             else:
-                raise ProjectError(
-                    f"there is no limit '{key}'", help="limits: { rate: 20/s, concurrent: 8, timeout: 30s }"
-                )
-        except (KeyError, ValueError, ArithmeticError):
-            raise ProjectError(
-                f"limit {key}: '{text}' makes no sense", help="limits: { rate: 20/s, concurrent: 8, timeout: 30s }"
-            ) from None
+                raise ProjectError(f"there is no limit '{key}'", help=_LIMITS)
+        except ValueError:
+            raise ProjectError(f"limit {key}: '{text}' makes no sense", help=_LIMITS) from None
     return limits
 
 
@@ -314,11 +320,13 @@ def opened(
     environ: Mapping[str, str] | None = None,
     vault: Vault | None = None,
     on_trouble: OnTrouble | None = None,
+    budgets: Ledger | None = None,
     keep: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Connectors by connection name; sandboxed ones against their simulators, whose state is kept at the end.
 
-    vault, on_trouble: see ``open_connection``. keep False: no simulator's state is, for commands that only look.
+    vault, on_trouble, budgets: see ``open_connection``. keep False: no simulator's state is, for commands that only
+    look.
     """
     with ExitStack() as stack:
         found: dict[str, Any] = {}
@@ -335,6 +343,7 @@ def opened(
                     environ=environ,
                     vault=vault,
                     on_trouble=on_trouble,
+                    budgets=budgets,
                 )
             client = getattr(found[name], "http", None)
             if isinstance(client, httpx.Client):

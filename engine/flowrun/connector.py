@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from flowrun.contract import Shape
 from flowrun.errors import ConnectorError, ProjectError
+from flowrun.pacing.headers import LimitHeaders, read_wait
 from flowrun.values import Secret
 
 Record = Mapping[str, Any]
@@ -168,7 +169,11 @@ def setting(doc: str, *, default: Any = dataclasses.MISSING, example: str = "") 
 
 class Connector(Protocol):
     """The static face that every connector class has. ``settings`` here is the plain mapping of non-secret settings
-    as written (values by reference may be absent), since these answers are given offline."""
+    as written (values by reference may be absent), since these answers are given offline.
+
+    A class may declare ``limit_headers``, a sequence of ``LimitHeaders``: those in which its system tells how much of
+    its limits is left. Retry-After, RateLimit and X-RateLimit are known to all.
+    """
 
     Settings: ClassVar[type]
     title: ClassVar[str]
@@ -333,6 +338,7 @@ __all__ = [
     "EventInfo",
     "Health",
     "Item",
+    "LimitHeaders",
     "ObjectInfo",
     "Once",
     "Page",
@@ -350,5 +356,6 @@ __all__ = [
     "Verdict",
     "discover",
     "installed",
+    "read_wait",
     "setting",
 ]

@@ -114,6 +114,10 @@ class RateLimited(Unavailable):
     error_class = "rate_limited"
 
 
+class BudgetSpent(RateLimited):
+    """Not sent, since it is not this connection's turn for ``retry_after_secs``: no attempt is drawn."""
+
+
 class DeliveryUnknown(ConnectorError):
     """Sent, answer lost: settle by find, never by plain retry."""
 

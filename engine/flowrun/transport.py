@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import ip_address
 
@@ -20,6 +20,8 @@ import httpx
 from flowrun.certificates import OwnCertificate
 from flowrun.egress import GuardedBackend, Reach, Resolve, deadline, resolve, sending_while
 from flowrun.errors import ProjectError, Refused
+from flowrun.pacing.gate import Gate
+from flowrun.pacing.rates import Rates
 from flowrun.values import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of one answer, unpacked
@@ -31,10 +33,10 @@ _NO_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2",
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """rate: requests a second, evenly spaced (None: as many as may be). concurrent: at once. timeout: seconds without
-    any progress; a whole request may take four times as long. max_answer: bytes of an answer, unpacked."""
+    """rates: how many requests in which time. concurrent: at once, in this process. timeout: seconds without any
+    progress; a whole request may take four times as long. max_answer: bytes of an answer, unpacked."""
 
-    rate: float | None = None
+    rates: Rates = field(default_factory=Rates)
     concurrent: int = 8
     timeout: float = 30.0
     max_answer: int = MAX_ANSWER
@@ -50,11 +52,13 @@ def build_client(
     cert: OwnCertificate | None = None,
     transport: httpx.BaseTransport | None = None,
     resolve: Resolve = resolve,
+    gate: Gate | None = None,
 ) -> httpx.Client:
     """A client bound to one origin.
 
     verify: a file of trusted authorities beside the known ones; False to trust anybody. cert: our own certificate, for
-    systems that ask for one. transport: stands in for the network. Raises ProjectError for an address or a file that
+    systems that ask for one. transport: stands in for the network. gate: whose turn it is; None: the limits' own
+    pace, in this process. Raises ProjectError for an address or a file that
     is none.
     """
     url = origin_of(base_url)
@@ -62,7 +66,7 @@ def build_client(
     if transport is None:
         transport = _network(url, limits, allow_private, ssl_context(verify, cert), resolve, cert)
     _silence()
-    guarded = Budgeted(transport, limits, url)
+    guarded = Budgeted(transport, limits, url, gate or Gate(url.host, limits.rates))
     connect = getattr(auth, "connect", None)
     if connect is not None:  # it asks for tokens by itself
         connect(httpx.Client(transport=guarded, timeout=min(limits.timeout, ASK_TIMEOUT), trust_env=False))
@@ -151,24 +155,18 @@ def _silence() -> None:
 
 
 class Budgeted(httpx.BaseTransport):
-    """Same origin only; at most so many at once and so many a second; answers of bounded size, in bounded time."""
+    """Same origin only; at most so many at once, each in its turn; answers of bounded size, in bounded time."""
 
-    def __init__(
-        self,
-        inner: httpx.BaseTransport,
-        limits: Limits,
-        origin: httpx.URL,
-        *,
-        wait: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, inner: httpx.BaseTransport, limits: Limits, origin: httpx.URL, gate: Gate) -> None:
         self._inner = inner
         self._limits = limits
         self._origin = _origin(origin)
         self._slots = threading.BoundedSemaphore(limits.concurrent)
-        self._pace = Pace(limits.rate, wait)
+        self._gate = gate
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises Refused for another origin (an address out of data: a next link, a Location), httpx errors else."""
+        """Raises Refused for another origin (an address out of data: a next link, a Location), BudgetSpent when it
+        is not its turn for long, httpx errors else."""
         if request.extensions.get("flowrun.token"):
             return self._for_a_token(request)
         if _origin(request.url) != self._origin:
@@ -177,9 +175,10 @@ class Budgeted(httpx.BaseTransport):
             raise httpx.PoolTimeout("every slot of this connection is taken", request=request)
         once = _Once(self._slots.release)
         try:
-            self._pace.take()
+            self._gate.enter()
             deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
             response = self._inner.handle_request(_with_key(request))
+            self._gate.hear(response.status_code, response.headers)
             return _bounded(response, self._limits.max_answer, once)
         except BaseException:
             once()
@@ -188,8 +187,9 @@ class Budgeted(httpx.BaseTransport):
             deadline.at = None
 
     def _for_a_token(self, request: httpx.Request) -> httpx.Response:
-        """Outside the budget, since calls that hold every slot may be waiting for it, and whoever renews holds a lease;
-        and to any host, since the address stands in the settings."""
+        """Without waiting, since calls that hold every slot may be waiting for it, and whoever renews holds a lease; it
+        counts, so that others wait. To any host, since the address stands in the settings."""
+        self._gate.spend()
         try:
             most = min(ASK_SECS, self._limits.timeout * _TOTAL)
             deadline.at = time.monotonic() + most
@@ -215,29 +215,6 @@ def _with_key(request: httpx.Request) -> httpx.Request:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-class Pace:
-    """An even pace: each taker gets the next free moment. rate: a second; None: no pace.
-
-    Evenly, because a burst that empties a minute's allowance leaves the rest of the minute to nobody.
-    """
-
-    def __init__(self, rate: float | None, wait: Callable[[float], None] = time.sleep) -> None:
-        self._gap = 1.0 / rate if rate else 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
-        self._wait = wait
-
-    def take(self) -> None:
-        if not self._gap:
-            return
-        with self._lock:
-            now = time.monotonic()
-            at = max(now, self._next)
-            self._next = at + self._gap
-        if at > now:
-            self._wait(at - now)
 
 
 class _Once:

@@ -15,7 +15,7 @@ import pytest
 from flowrun.egress import GuardedBackend, forbidden
 from flowrun.errors import AuthFailed, ConnectorError, Refused, Unavailable
 from flowrun.tokens import open_auth
-from flowrun.transport import Limits, Pace, build_client
+from flowrun.transport import Limits, build_client
 from flowrun_connectors._http.errors import retry_after
 from flowrun_connectors._json import parse_json
 
@@ -114,15 +114,6 @@ def test_an_endless_answer_is_cut() -> None:
         http.get("x")
 
 
-def test_the_budget_spaces_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr("flowrun.transport.time.monotonic", lambda: 100.0)
-    pace = Pace(10, wait=waits.append)
-    for _ in range(3):
-        pace.take()
-    assert waits == [pytest.approx(0.1), pytest.approx(0.2)]
-
-
 class TokenServer:
     def __init__(self) -> None:
         self.given = 0
@@ -178,8 +169,8 @@ def test_a_token_that_ended_is_renewed_once_and_a_refusal_says_no_secret() -> No
     ("text", "wanted"),
     [
         ("7", 7.0),
-        ("-5", 0.0),
-        ("1000000000", 604800.0),
+        ("-5", None),
+        ("1000000000", 86400.0),
         ("soon", None),
         ("", None),
         ("nan", None),

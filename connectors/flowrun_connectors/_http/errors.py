@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from flowrun.connector import read_wait
 from flowrun.errors import (
     AuthFailed,
     Conflict,
@@ -18,8 +19,6 @@ from flowrun.errors import (
     Refused,
     Unavailable,
 )
-
-LONGEST = 7 * 24 * 3600.0  # seconds; who asks for more is asked again after a week
 
 ParseError: TypeAlias = "Callable[[httpx.Response], ConnectorError | None]"  # a text, so that httpx is not loaded yet
 """A vendor's own reading of an answer that is no success; None when it says nothing beyond its status."""
@@ -36,31 +35,8 @@ def classify(
 
 
 def retry_after(response: httpx.Response, now: datetime | None = None) -> float | None:
-    """Seconds that Retry-After asks for; None when it is absent or no sense can be made of it.
-
-    A date is counted from the answer's own Date, so that neither clock needs to be right.
-    """
-    text = response.headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    try:
-        secs = float(text)
-    except ValueError:
-        at = _moment(text)
-        if at is None:
-            return None
-        secs = (at - (now or _moment(response.headers.get("date", "")) or datetime.now(UTC))).total_seconds()
-    return min(max(secs, 0.0), LONGEST) if secs == secs else None
-
-
-def _moment(text: str) -> datetime | None:
-    from email.utils import parsedate_to_datetime  # brings the mail package along, which few calls need
-
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
-        return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    """Seconds that Retry-After asks for, at most a day; None when it is absent or makes no sense."""
+    return read_wait(response.headers, (), (now or datetime.now(UTC)).timestamp())[0]
 
 
 def from_status(

@@ -142,8 +142,9 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
         names = (checked.target.connection, *checked.asked)
         hear = troubles(store, (checked,))
         with opened(
-            project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
-        ) as connections:
+            project, environment, names, registry,
+            now=system_clock, vault=vault, on_trouble=hear, budgets=store.budgets,
+        ) as connections:  # fmt: skip
             if as_ran:
                 store.letters.replay_as_ran(rows, who())
             else:

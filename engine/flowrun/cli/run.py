@@ -105,8 +105,9 @@ def command(
         vault = vault_of(project, store.database, now=system_clock)
         hear = troubles(store, (checked,))
         with opened(
-            project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
-        ) as connections:
+            project, environment, names, registry,
+            now=system_clock, vault=vault, on_trouble=hear, budgets=store.budgets,
+        ) as connections:  # fmt: skip
             source = None if input_ else connections[checked.source.connection]
             with Progress(quiet) as progress, stoppable() as stopping:
                 try:
@@ -257,6 +258,8 @@ def print_summary(summary: Summary) -> None:
     click.echo(f"run {summary.run} of {summary.flow}: {', '.join(parts)}; {c.sends} sent")
     for reason, count in c.skips.items():
         click.echo(f"  skipped by {reason}: {count}")
+    for name, secs in summary.waits.items():
+        click.echo(f"  waited {secs} s for the budget of {name}")
     if c.paused:
         click.echo(f"  paused: {c.paused}")
     elif summary.waiting and summary.next_due_in is None:
@@ -301,7 +304,14 @@ def _planned(
             hear = troubles(store, (flow,))
             with (
                 opened(
-                    project, environment, names, registry, now=system_clock, vault=vault, on_trouble=hear
+                    project,
+                    environment,
+                    names,
+                    registry,
+                    now=system_clock,
+                    vault=vault,
+                    on_trouble=hear,
+                    budgets=store.budgets,
                 ) as connections,
                 Progress(quiet) as progress,
             ):

@@ -88,7 +88,7 @@ def _mapped(life: Life, held: Reading, env: str | None, mask: Mask) -> None:
     except FlowrunError:
         words += "; the flow is not there any more, or not valid"
     # No row says when; it was just before what came of it.
-    after = ("sent", "asked", "answered", "retried", "failed", "waiting", "in doubt", "skipped")
+    after = ("sent", "asked", "answered", "retried", "waited", "failed", "waiting", "in doubt", "skipped")
     place = max((i for i, event in enumerate(life.events) if event.event in after), default=None)
     at = row.received_at if place is None else life.events[place].at
     life.events.insert(1 if place is None else place, Event(at, "mapped", words))

@@ -117,7 +117,7 @@ _KINDS: Mapping[str, Schema] = {
     "keep": {"const": "keep"},
     "send": {"const": "send"},
     "share": {"type": "string", "pattern": r"^\d{1,3}\s*%$"},
-    "rate": {"type": "string", "pattern": r"^\d{1,6}(\.\d{1,3})?\s*/\s*(s|m|h)$"},
+    "rate": {"type": "string", "pattern": r"^\d{1,9}(\.\d{1,6})?\s*/\s*[smhd](\s+\d{1,9}\s*/\s*[smhd])*$"},
     "plain": {},
     "reserved": {"not": {}},
     "names": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},

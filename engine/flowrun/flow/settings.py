@@ -16,12 +16,12 @@ from flowrun.flow.policies import PolicyReader
 from flowrun.flow.privacy import read_project_mask
 from flowrun.flow.reading import Reader
 from flowrun.flow.systems import Systems
+from flowrun.pacing.rates import read_rates
 from flowrun.project import Project
 
 if TYPE_CHECKING:
     from flowrun.flow.flow_checker import Surroundings
 
-_RATE = re.compile(r"\d{1,6}(\.\d{1,3})?\s*/\s*(s|m|h)")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
 _REFERENCES = (["env"], ["secret"])
@@ -207,8 +207,12 @@ def _block(r: Reader, node: Node, name: str) -> None:
 def _limits(r: Reader, node: Node) -> None:
     parts = r.box(node, words.LIMITS, "limits")
     rate = parts.get("rate")
-    if isinstance(rate, Scalar) and not _RATE.fullmatch(rate.text):
-        r.say("FR210", f"a rate is calls in a time, such as 20/s, not '{rate.text}'", rate, help="20/s, 600/m, 5000/h")
+    if isinstance(rate, Scalar):
+        try:
+            read_rates(rate.text)
+        except ValueError:
+            help = "20/s, 600/m, 5000/h, 90000/d; several that all hold: 5/s 60/m 5000/d"
+            r.say("FR210", f"a rate is calls in a time, such as 20/s, not '{rate.text}'", rate, help=help)
     r.count(parts.get("concurrent"), "concurrent")
     r.duration(parts.get("timeout"), "timeout")
 

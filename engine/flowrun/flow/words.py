@@ -272,7 +272,7 @@ STORE: Box = {
 }
 
 LIMITS: Box = {
-    "rate": Word("Most calls in a time: 20/s, 600/m.", "rate", False, "20/s"),
+    "rate": Word("Most calls in a time: 20/s, or several that all hold: 5/s 60/m 5000/d.", "rate", False, "20/s"),
     "concurrent": Word("Most calls at once.", "count", False, "8"),
     "timeout": Word("How long one call may take.", "duration", False, "30s"),
 }

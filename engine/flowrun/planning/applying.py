@@ -260,7 +260,12 @@ def _deliver(
     store.circuits.insist(flow.target.connection)  # whoever applies it asks for a try
     worker = f"plan-{uuid.uuid4().hex}"
     open_ = {one.row.seq: one for one in todo if one.row is not None and one.action not in ("wait", "supersede")}
-    while open_ and not writer.counts.stopped:
+    while open_ and (not writer.counts.stopped or writer.counts.rest_secs):
+        if rest := writer.counts.rest_secs:  # the target's budget is spent
+            if writer.counts.paused or store.time() + rest > until:
+                return
+            sleep(rest + 0.001)
+            writer.counts.held, writer.counts.rest_secs = "", 0.0
         lanes = sorted({one.row.lane for one in open_.values() if one.row is not None})
         moved = False
         for start in range(0, len(lanes), CLAIM):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from flowrun.connector import Reads
-from flowrun.errors import ConnectorError, ProjectError
+from flowrun.errors import BudgetSpent, ConnectorError, ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS, Gathering, Key, Snapshot
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
@@ -56,6 +56,8 @@ def apply_all(
         for name, needed in wanted.items():
             try:
                 snapshot.add(name, resolve(flow, store, name, needed, connections))
+            except BudgetSpent:  # nothing was asked: all of it waits
+                raise
             except ConnectorError as error:  # a live lookup's system: its records follow on_error, others go on
                 refused = Rejected(error.error_class, "", f"lookup '{name}': {error.message}", help=error.help)
                 found.update((row.seq, refused) for row in open_ if name in missing[row.seq])

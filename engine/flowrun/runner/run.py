@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowrun.connector import Source, Target
-from flowrun.errors import ConnectorError, NoRoom, StoreError
+from flowrun.errors import BudgetSpent, ConnectorError, NoRoom, StoreError
 from flowrun.flow.model import Flow
+from flowrun.logs import log
+from flowrun.pacing import gate
 from flowrun.plan import Plan
 from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
@@ -23,6 +25,7 @@ from flowrun.runner.patience import Patience
 from flowrun.store import Held, Row, Store
 from flowrun.store.circuits import Circuit
 from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
+from flowrun.writer.writer import patience_of
 
 CLAIM = 256  # lanes held together; the cross-references of their records are one query a table
 SHARED_CLAIM = 2 * SUB_BATCH  # the same where several workers share a flow, so that each finds some
@@ -33,7 +36,8 @@ LOCKED_SECS = 0.1  # between two tries at lanes that are due and locked: another
 
 @dataclass(slots=True)
 class Summary:
-    """What one run did. received: new records at intake; next_due_in: seconds until waiting ones may be tried."""
+    """What one run did. received: new records at intake; next_due_in: seconds until waiting ones may be tried.
+    waits: connection → seconds that its budget was waited for."""
 
     flow: str
     run: int
@@ -42,13 +46,14 @@ class Summary:
     counts: Counts = field(default_factory=Counts)
     waiting: int = 0
     next_due_in: float | None = None
+    waits: dict[str, int] = field(default_factory=dict)
 
     def as_counts(self) -> dict[str, int]:
         c = self.counts
         return {
             "read": self.read, "received": self.received, "confirmed": c.confirmed, "unchanged": c.unchanged,
             "skipped": c.skipped, "dead": c.dead, "waiting": self.waiting, "sends": c.sends, "asked": c.asked,
-            "lost": c.lost, "warnings": c.warnings,
+            "lost": c.lost, "warnings": c.warnings, "s_waited": sum(self.waits.values()),
         }  # fmt: skip
 
 
@@ -85,6 +90,7 @@ def run_flow(
     patience = Patience(flow.name, sleep)
     run = patience(lambda: store.begin_run(flow.name, environment, flow.hash))
     summary = Summary(flow.name, run)
+    before = dict(store.budgets.waits)
     taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience, stopping.is_set)
     drains = [
         Drain(
@@ -126,12 +132,22 @@ def run_flow(
             summary.counts.add(drain.writer.counts)
         summary.waiting = store.lanes.waiting(flow.name)
         summary.next_due_in = store.lanes.due_in(flow.name)
+        rests_until = max(drain.rests_until for drain in drains)
+        if rests_until and summary.next_due_in is not None:
+            summary.next_due_in = max(summary.next_due_in, rests_until - store.time())
+        summary.waits = {
+            name: round(secs - before.get(name, 0.0))
+            for name, secs in store.budgets.waits.items()
+            if secs - before.get(name, 0.0) >= 1.0
+        }
         store.end_run(run, summary.as_counts())
 
     try:
         try:
             if intake:
-                taking.take(source, records)
+                # Nothing is held meanwhile, so it may be long.
+                with gate.patience(lambda: max(wait_secs, gate.PATIENCE_SECS), sleep=sleep):
+                    taking.take(source, records)
         except (ConnectorError, NoRoom):  # what was read is held; any other end (a person's Ctrl-C) is an end
             deliver()
             raise
@@ -174,6 +190,8 @@ class Drain:
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._stopping = stopping
         self._width = CLAIM
+        self.rests_until = 0.0
+        """By the store's clock: when it is the connection's turn again; 0: now."""
         self._held: Held | None = None
 
     def run(self, until: float) -> None:
@@ -192,6 +210,13 @@ class Drain:
     def _step(self, until: float) -> bool:
         """One claim, or one wait. False when nothing is due in time."""
         self._give_back()
+        rest = self.rests_until - self.store.time() if self.rests_until else 0.0
+        if rest > 0:
+            if self.rests_until > until:
+                return False
+            self._sleep(rest + 0.001)
+            self.store.budgets.waited(self.flow.target.connection, rest)
+        self.rests_until = 0.0
         circuit = self.store.circuits.of(self.flow.target.connection)
         if (circuit is None or circuit.state == "failing") and self._claimed(failing=circuit is not None):
             return True
@@ -214,7 +239,7 @@ class Drain:
 
     def _claimed(self, *, failing: bool) -> bool:
         """Whether there was something to claim; it is written then."""
-        self.writer.counts.held = ""
+        self.writer.counts.held, self.writer.counts.rest_secs = "", 0.0
         most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
         self._width = max(1, min(most, self._width * 4))  # after an outage it grows step by step
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
@@ -222,13 +247,21 @@ class Drain:
             self._held = held
             self._write(held, failing)
             self._held = None
-            if self.writer.counts.held:
+            if self.writer.counts.held or self.writer.counts.rest_secs:
                 self._width = 0
+            if self.writer.counts.rest_secs:
+                self.rests_until = self.store.time() + self.writer.counts.rest_secs
         return bool(held.rows)
 
     def _write(self, held: Held, failing: bool) -> None:
         try:
-            outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
+            with gate.patience(lambda: patience_of(held)):
+                outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
+        except BudgetSpent as error:  # of a live look-up
+            self.writer.counts.rest_secs = error.retry_after_secs or 0.0
+            self.store.lanes.release(held, wait_secs=self.writer.counts.rest_secs)
+            log().info("waits", flow=self.flow.name, message=error.message)
+            return
         except BaseException:
             self.store.lanes.release(held)
             raise

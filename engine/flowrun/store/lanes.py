@@ -124,13 +124,14 @@ class Lanes:
         """Those of ``ids`` whose fence is still ours; locked until the commit."""
         return {id_ for id_, fence in st.HELD.run(tx, ids=sorted(ids)).all() if held.fences.get(id_) == fence}
 
-    def release(self, held: Held, ids: Iterable[int] | None = None) -> None:
-        """Give lanes back untouched (all of them without ``ids``)."""
+    def release(self, held: Held, ids: Iterable[int] | None = None, *, wait_secs: float = 0.0) -> None:
+        """Give lanes back untouched (all of them without ``ids``). wait_secs: until they may be tried."""
         mine = set(held.fences) if ids is None else set(ids) & set(held.fences)
         if not mine:
             return
         with self._db.transaction() as tx:
-            self.settle(tx, held, mine, self.still_held(tx, held, mine), {}, self._db.time(tx))
+            waits = dict.fromkeys(mine, wait_secs) if wait_secs else {}
+            self.settle(tx, held, mine, self.still_held(tx, held, mine), waits, self._db.time(tx))
 
     def settle(
         self, tx: Connection, held: Held, ids: Iterable[int], ours: set[int], waits: Mapping[int, float], now: float

@@ -171,6 +171,33 @@ circuits = Table(  # connections that are not to be called now
     Column("since", Float, nullable=False),
 )
 
+budgets = Table(  # how much may be asked of a connection; flowrun.pacing.booking.State
+    "budgets",
+    metadata,
+    Column("connection", String(100), primary_key=True),
+    Column("ready_at", Float, nullable=False),  # the next free moment of the pace
+    Column("paused_until", Float, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    Column("refusals", Integer, nullable=False),  # 429 in a row
+    Column("slow_gap", Float, nullable=False),  # seconds between two requests, learned
+    Column("slow_until", Float, nullable=False),
+    Column("slow_by", Text, nullable=False),
+    Column("counted", Text, nullable=False),  # JSON: seconds of a window → [part, requests]
+    Column("told", Text, nullable=False),  # JSON: limit → [remaining, limit, begins anew at]
+    Column("told_at", Float, nullable=False),
+)
+
+slots = Table(  # requests at once, by process
+    "slots",
+    metadata,
+    Column("connection", String(100), primary_key=True),
+    Column("holder", String(40), primary_key=True),  # a process
+    Column("slots", Integer, nullable=False),
+    Column("wants", Integer, nullable=False),  # it waits for so many
+    Column("since", Float, nullable=False),  # when it got, or began to want, its first
+    Column("until", Float, nullable=False),  # a process that died has them no longer
+)
+
 runs = Table(
     "runs",
     metadata,

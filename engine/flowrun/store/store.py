@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 from flowrun.errors import StoreError
 from flowrun.store import schema as t
 from flowrun.store.alert_book import AlertBook
+from flowrun.store.budgets import Budgets
 from flowrun.store.circuits import Circuits
 from flowrun.store.cover import Cover
 from flowrun.store.database import Database, open_database
@@ -54,6 +55,7 @@ class Store:
         self.outcomes = Outcomes(database, self.lanes, self.xrefs, self.alerts)
         self.letters = Letters(database, self.lanes)
         self.circuits = Circuits(database)
+        self.budgets = Budgets(database)
         if not database.shared:
             self._take_over()
 

@@ -197,6 +197,8 @@ def _detail(detail: Mapping[str, Any]) -> str:
     parts = [f"{detail['class']}: {field_}{detail.get('message', '')}"] if detail.get("class") else []
     if detail.get("try"):
         parts.append(f"try {detail['try']}, again after {detail.get('wait_secs', 0)} s")
+    elif detail.get("wait_secs"):
+        parts.append(f"{detail.get('message', '')}; again after {detail['wait_secs']} s")
     if detail.get("found"):
         parts.append(f"found at the target: {detail['found']}")
     if detail.get("receipt"):
@@ -237,7 +239,7 @@ def _stands(row: Row, told: Sequence[Event]) -> Iterator[Event]:
         yield Event(row.changed_at, row.state, reason)
     elif row.state in ("sent", "in_doubt"):
         yield Event(row.changed_at, "in doubt", _failure(row))
-    elif row.state == "received" and row.error_class and not any(one.event == "retried" for one in told):
+    elif row.state == "received" and row.error_class and not any(one.event in ("retried", "waited") for one in told):
         yield Event(row.changed_at, "waiting", _failure(row))
     elif row.state == "dead" and not any(one.event == "failed" for one in told):
         yield Event(row.changed_at, "failed", _failure(row))

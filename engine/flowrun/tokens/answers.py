@@ -15,12 +15,12 @@ import httpx
 
 from flowrun.credentials.token import UNSTATED_LIFE, Token
 from flowrun.errors import AuthFailed, ConnectorError, RateLimited, Unavailable
+from flowrun.pacing.headers import read_wait
 from flowrun.values import Secret, decode_json
 
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})  # 400 under which nothing is refused
 _PASSING_STATUS = frozenset({302, 303, 307, 408, 425})
 _REFRESH_LIVES = ("refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in")
-_LONGEST_WAIT = 24 * 3600.0
 
 
 def token_of(response: httpx.Response, old: Token | None, issued_for: str) -> Token:
@@ -52,7 +52,7 @@ def no_token(response: httpx.Response, body: dict[str, Any]) -> ConnectorError:
     status = response.status_code
     code = body.get("error")
     code = code if isinstance(code, str) and re.fullmatch(r"[\w.-]{1,60}", code) else ""
-    wait = retry_after(response)
+    wait, _ = read_wait(response.headers, (), datetime.now(UTC).timestamp())
     if status == 429:
         return RateLimited("the token endpoint is asked too often", status=status, retry_after_secs=wait)
     if status in _PASSING_STATUS or status < 300 or status >= 500 or code in _PASSING:
@@ -73,24 +73,6 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that Retry-After asks for, at most a day; None when it is absent or makes no sense."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _LONGEST_WAIT)
-    if not text:
-        return None
-    from email.utils import parsedate_to_datetime
-
-    try:
-        at = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(response.headers["date"]) if "date" in response.headers else datetime.now(UTC)
-        secs = (at.replace(tzinfo=at.tzinfo or UTC) - now.replace(tzinfo=now.tzinfo or UTC)).total_seconds()
-    except (ValueError, TypeError, IndexError):
-        return None
-    return min(max(secs, 0.0), _LONGEST_WAIT)
 
 
 def _sendable(text: Any) -> bool:

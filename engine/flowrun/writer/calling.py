@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowrun.connector import Item, Receipt, Target, Verdict
 from flowrun.egress import sending_while
-from flowrun.errors import Conflict, ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
+from flowrun.errors import BudgetSpent, Conflict, ConnectorError, DeliveryUnknown, Duplicate, NotFound, Refused
 from flowrun.flow.model import Flow
 from flowrun.logs import log
 from flowrun.plan import Mapped
@@ -35,13 +35,17 @@ class Caller:
         self._counts.sends += len(items)
         try:
             with sending_while(lambda: boot_time() <= held.ends):
-                return _attributed(self._target.deliver(items), len(items))
+                verdicts = _attributed(self._target.deliver(items), len(items))
+            self._counts.sends -= sum(isinstance(one, BudgetSpent) for one in verdicts)
+            return verdicts
         except (Refused, Duplicate, NotFound, Conflict) as error:
             if len(items) == 1:
                 return [error]
             half = len(items) // 2
             return [*self._half(held, part[:half]), *self._half(held, part[half:])]
         except ConnectorError as error:
+            if isinstance(error, BudgetSpent):
+                self._counts.sends -= len(items)
             return [error] * len(items)
         except Exception as error:
             # A mistake in a connector costs the records it was made with, which may have arrived; others go on.

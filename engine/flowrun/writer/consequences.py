@@ -10,15 +10,14 @@ import msgspec
 
 from flowrun.alerts import placed
 from flowrun.connector import Receipt
-from flowrun.errors import ConnectorError
+from flowrun.errors import BudgetSpent, ConnectorError
 from flowrun.flow.model import Flow, Policy, Retry
 from flowrun.logs import redact
 from flowrun.masking import mask_of
+from flowrun.pacing.headers import MOST_TOLD_SECS
 from flowrun.plan import Rejected
 from flowrun.store import Ending, Failure, Row
 from flowrun.store.alert_rows import Incident
-
-MOST_RETRY_AFTER = 24 * 3600.0  # seconds; a target that asks for more is asked again after a day
 
 _UNKNOWN = Policy(retry=Retry(8, 2.0, 300.0))
 """What an unknown outcome means when the flow does not say: ask again, a while."""
@@ -127,6 +126,20 @@ def consequence(
     return Outcome(ending, "dead", f"{failure.error_class}: {where}{failure.message}", incident)
 
 
+def waiting(flow: Flow, row: Row, error: BudgetSpent, intent: str, *, unknown: bool) -> Outcome:
+    """It was not its connection's turn: nothing was sent, so no try is drawn and nobody is told.
+
+    unknown: what an earlier try did is still not known.
+    """
+    wait = error.retry_after_secs or 0.0
+    ending = Ending(
+        row, "in_doubt" if unknown else "received", failure=failure_of_error(error, flow), wait_secs=wait,
+        attempts=row.attempts, journal="" if unknown else "forget", intent=intent, event="waited",
+        detail={"message": error.message, "wait_secs": round(wait, 3)}, flow_hash=flow.hash,
+    )  # fmt: skip
+    return Outcome(ending, "", error.message)
+
+
 def _incident(
     flow: Flow, row: Row, failure: Failure, policy: Policy, connection: str, *, lasting: bool
 ) -> Incident | None:
@@ -146,5 +159,5 @@ def pause_secs(retry: Retry, tries: int, retry_after: float | None, chance: rand
     most = min(retry.max_wait_secs, retry.wait_secs * 2 ** min(max(0, tries - 1), 30))
     pause = chance.uniform(most / 2, most)
     if retry_after is not None:
-        pause = max(pause, min(max(0.0, retry_after), MOST_RETRY_AFTER))
+        pause = max(pause, min(max(0.0, retry_after), MOST_TOLD_SECS))
     return pause

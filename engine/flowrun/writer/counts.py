@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class Counts:
     """Outcomes of a run. sends: records handed to the target; asked: look-ups of doubtful ones; lost: records that
-    another worker took over; paused, held: why the connection is not called any more (a credential, an outage)."""
+    another worker took over; paused, held: why the connection is not called any more (a credential; an outage, a
+    budget that is spent). rest_secs: in the latter case, seconds until it is its turn again."""
 
     confirmed: int = 0
     unchanged: int = 0
@@ -21,6 +22,7 @@ class Counts:
     warnings: int = 0
     paused: str = ""
     held: str = ""
+    rest_secs: float = 0.0
     skips: dict[str, int] = field(default_factory=dict)
     outside: str = ""  # the last failure of the outside world
 

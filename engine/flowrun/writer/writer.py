@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from flowrun.alerts import say_begun
 from flowrun.connector import Receipt, Target, Verdict
 from flowrun.errors import (
+    BudgetSpent,
     Conflict,
     ConnectorError,
     DeliveryUnknown,
@@ -24,6 +25,7 @@ from flowrun.errors import (
 from flowrun.flow.model import Flow
 from flowrun.logs import log, redact, tells
 from flowrun.masking import mask_of
+from flowrun.pacing.gate import PATIENCE_SECS, patience
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint, unfit
 from flowrun.store.lanes import boot_time
@@ -35,6 +37,7 @@ from flowrun.writer.consequences import (
     failure_of_rejection,
     policy_of,
     without_masked,
+    waiting,
 )
 from flowrun.writer.counts import Counts
 
@@ -100,13 +103,14 @@ class Writer:
                 turns.append([])
             turns[turn].append((row, outcome))
         try:
-            for batch in turns:
-                self._turn(held, [one for one in batch if self._goes_on(held, one[0])])
-                if self._stops():
-                    break
+            with patience(lambda: patience_of(held)):
+                for batch in turns:
+                    self._turn(held, [one for one in batch if self._goes_on(held, one[0])])
+                    if self._stops():
+                        break
         finally:
             self._commit(held)
-            self.store.lanes.release(held)
+            self.store.lanes.release(held, wait_secs=self.counts.rest_secs)
 
     def _stops(self) -> bool:
         return self.counts.stopped or self._stopping()
@@ -305,15 +309,19 @@ class Writer:
 
     def _unsent(self, row: Row, intent: str) -> None:
         """The intent was committed and not used: the connection, or the run, stopped before its turn."""
-        words = self.counts.paused or self.counts.held
-        failure = Failure("auth" if self.counts.paused else "network", words) if words else None
+        words, rest = self.counts.paused or self.counts.held, self.counts.rest_secs
+        kind = "auth" if self.counts.paused else "rate_limited" if rest else "network"
+        failure = Failure(kind, words) if words else None
         ending = Ending(
-            row, "received", failure=failure, wait_secs=0.0, attempts=row.attempts, journal="forget", intent=intent
+            row, "received", failure=failure, wait_secs=rest, attempts=row.attempts, journal="forget", intent=intent
         )
         self._end(Outcome(ending, ""))
 
     def _judge_connection(self, verdicts: Sequence[Verdict]) -> None:
         """Failures in a row stop the flow's sends before every record has burnt its tries; an answer ends that."""
+        verdicts = [v for v in verdicts if not isinstance(v, BudgetSpent)]  # nobody was asked
+        if not verdicts:
+            return
         down = [v for v in verdicts if isinstance(v, Unavailable | DeliveryUnknown) and not isinstance(v, RateLimited)]
         name = self.flow.target.connection
         if len(down) < len(verdicts):
@@ -380,6 +388,9 @@ class Writer:
         receipt: Receipt | None = None,
     ) -> None:
         """forget: nothing was done under the intent, unless the outcome is unknown. unknown: the question failed."""
+        if isinstance(error, BudgetSpent):
+            self._rest(row, intent, error, unknown=unknown)
+            return
         policy = policy_of(self.flow, error.error_class)
         unknown = unknown or isinstance(error, DeliveryUnknown)
         failure = without_masked(self.flow, failure_of_error(error, self.flow), row, mapped.body)
@@ -400,6 +411,13 @@ class Writer:
             outcome = replace(outcome, ending=replace(outcome.ending, xrefs=self._saves(row, mapped, receipt)))
         self._end(outcome)
         log().info("failed", flow=row.flow, key=row.key, error_class=error.error_class, message=failure.message)
+
+    def _rest(self, row: Row, intent: str, error: BudgetSpent, *, unknown: bool) -> None:
+        """What is held goes back until it is the connection's turn; a person's lookout for it is no attempt."""
+        self.counts.held = error.message
+        self.counts.rest_secs = max(self.counts.rest_secs, error.retry_after_secs or 0.0)
+        self._end(waiting(self.flow, row, error, intent, unknown=unknown))
+        log().info("waits", flow=row.flow, key=row.key, message=error.message)
 
     def _twin(self, row: Row, mapped: Mapped) -> Receipt:
         """What stands at the target in place of this record, so that its number is remembered; empty when unknown."""
@@ -462,6 +480,11 @@ class Writer:
                 self.counts.skips[one.words] = self.counts.skips.get(one.words, 0) + 1
             self.counts.retried += one.retried
             self._report(one.ending.row, one.counter or "waiting", one.words)
+
+
+def patience_of(held: Held) -> float:
+    """Seconds that who holds lanes may sleep for a turn: it looks at its deadline before each send."""
+    return min(PATIENCE_SECS, held.deadline - boot_time())
 
 
 def _is_new(row: Row, intent: str) -> bool:
