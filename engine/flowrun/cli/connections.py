@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowrun.cli.budgets import budget_lines, span
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE, EXIT_USAGE
-from flowrun.cli.project import project_vault
+from flowrun.cli.project import existing_budgets, known_budgets, project_vault
 from flowrun.connector import Checks, Health, PullsContract, discover
-from flowrun.errors import ConnectorError, ProjectError
+from flowrun.errors import ConnectorError, ProjectError, StoreError
 from flowrun.logs import configure
 from flowrun.project import Environment, Project, load_project
 from flowrun.values import system_clock
 
 if TYPE_CHECKING:
+    from flowrun.store.budgets import Budgets
     from flowrun.store.vault import Vault
 
 _ENV = click.option("--env", help="The environment; without it the first of flowrun.yaml.")
@@ -31,15 +33,22 @@ def command() -> None:
 @command.command(name="list")
 @_ENV
 def list_(env: str | None) -> int:
-    """List the project's connections, and how each proves who it is."""
+    """List the project's connections, how each proves who it is, and what is left of its limits."""
     project = load_project(Path.cwd())
     environment = project.environment(env)
+    try:
+        known = known_budgets(project, environment)
+    except StoreError as error:  # what flowrun.yaml says can be listed all the same
+        click.echo(f"note: what is left of limits is not known: {error.message}", err=True)
+        known = {}
     for name in project.connections:
         spec = project.connection(name, environment)
         auth = spec.settings.get("auth")
         scheme = next(iter(auth), "") if isinstance(auth, Mapping) else ""
         where = "sandbox" if name in environment.sandbox else scheme
         click.echo(f"{name}  {spec.connector}" + (f"  {where}" if where else ""))
+        for line in budget_lines(spec.settings.get("limits"), known.get(name)):
+            click.echo(f"  {line}")
     return EXIT_OK
 
 
@@ -47,8 +56,9 @@ def list_(env: str | None) -> int:
 @click.argument("names", nargs=-1)
 @_ENV
 def check(names: tuple[str, ...], env: str | None) -> int:
-    """Do the credentials work, is the system there, and how long do tokens last?
+    """Do the credentials work, is the system there, how long do tokens last, what is left of its limits?
 
+    A connection that is paused is asked all the same; when it answers, the pause is over.
     Exit code 4 when a system does not answer or refuses, 2 when a setting is missing.
     """
     configure("auto", "warning")
@@ -57,14 +67,17 @@ def check(names: tuple[str, ...], env: str | None) -> int:
     for name in names:
         project.connection(name, environment)  # a misspelt name is said before any system is asked
     code = EXIT_OK
-    with project_vault(project, environment) as vault:
+    with project_vault(project, environment) as vault, existing_budgets(project, environment) as budgets:
         for name in names or tuple(project.connections):
-            code = max(code, _checked(project, environment, name, vault))
+            code = max(code, _checked(project, environment, name, vault, budgets))
     return code
 
 
-def _checked(project: Project, environment: Environment, name: str, vault: Vault | None) -> int:
+def _checked(
+    project: Project, environment: Environment, name: str, vault: Vault | None, budgets: Budgets | None
+) -> int:
     from flowrun.connections import opened
+    from flowrun.pacing.gate import patience
 
     told: list[str] = []
 
@@ -73,14 +86,17 @@ def _checked(project: Project, environment: Environment, name: str, vault: Vault
 
     try:
         with opened(
-            project, environment, (name,), discover(), now=system_clock, vault=vault, on_trouble=hear
-        ) as connections:
+            project, environment, (name,), discover(),
+            now=system_clock, vault=vault, on_trouble=hear, budgets=budgets,
+        ) as connections, patience(insist=True):  # fmt: skip
             connector = connections[name]
             if not isinstance(connector, Checks):
                 click.echo(f"{name}: cannot be checked")
                 return EXIT_OK
             health = connector.check()
             lines = _token(name, connector, vault)
+            limits = project.connection(name, environment).settings.get("limits")
+            lines += [f"  {line}" for line in budget_lines(limits, budgets.of(name) if budgets else None)]
     except ProjectError as error:
         click.echo(f"{name}: {error.message}" + (f" ({error.help})" if error.help else ""))
         return EXIT_USAGE
@@ -106,16 +122,6 @@ def _token(name: str, connector: Any, vault: Vault | None) -> list[str]:
     if row is not None and row.refresh_expires_at is not None:
         facts.append(f"the grant ends in {span((row.refresh_expires_at - system_clock()).total_seconds())}")
     return ["  " + "; ".join(facts)]
-
-
-def span(secs: float) -> str:
-    """A span of time as a person says it: two units at most."""
-    whole = max(0, int(secs))
-    for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
 
 
 @command.command()

@@ -17,7 +17,9 @@ from flowrun.plan import Plan, compile_plan
 from flowrun.project import Environment, Project, load_project
 
 if TYPE_CHECKING:
+    from flowrun.pacing.booking import State
     from flowrun.store import Store
+    from flowrun.store.budgets import Budgets
     from flowrun.store.reading import Reading
     from flowrun.store.vault import Vault
 
@@ -86,6 +88,39 @@ def project_vault(project: Project, environment: Environment) -> Iterator[Vault 
     database = open_database(store_place(project, environment), beside=True)
     try:
         yield vault_of(project, database, now=system_clock)
+    finally:
+        database.close()
+
+
+@contextmanager
+def existing_budgets(project: Project, environment: Environment) -> Iterator[Budgets | None]:
+    """What is left of limits, also while a service holds the state; None when there is no store yet."""
+    place = store_place(project, environment)
+    if not is_there(place):
+        yield None
+        return
+    from flowrun.store.budgets import Budgets
+    from flowrun.store.database import open_database
+
+    database = open_database(place, beside=True)
+    try:
+        yield Budgets(database)
+    finally:
+        database.close()
+
+
+def known_budgets(project: Project, environment: Environment) -> dict[str, tuple[State, float]]:
+    """Connection → what the store knows of its budget, and the moment it was asked; only read. Raises StoreError."""
+    place = store_place(project, environment)
+    if not is_there(place):
+        return {}
+    from flowrun.store.budgets import Budgets
+    from flowrun.store.reading import Untouched
+
+    database = Untouched(place)
+    try:
+        asked = {name: Budgets(database).of(name) for name in project.connections}
+        return {name: found for name, found in asked.items() if found is not None}
     finally:
         database.close()
 
