@@ -108,9 +108,15 @@ def build(
         return cls(own, None, now) if not hasattr(cls, "takes_root") else cls(own, None, now, root=root)
     cert = _certificate(name, common, again, root, Troubles(name, on_trouble), now)
     auth = _auth(cls, name, again, str(base_url), now, vault, on_trouble)
-    rates = limits_of(common.get("limits")).rates
-    gate = Gate(name, rates, budgets, getattr(cls, "limit_headers", ())) if budgets is not None else None
+    gate = None if budgets is None else _gate(cls, name, common.get("limits"), budgets)
     return cls(own, client_of(str(base_url), common, root, auth, cert, transport, gate), now)
+
+
+def _gate(cls: Any, name: str, given: Mapping[str, Any] | None, budgets: Ledger) -> Gate:
+    """``concurrent`` counts over all processes where it is written; the default is each process' own."""
+    limits = limits_of(given)
+    concurrent = limits.concurrent if "concurrent" in (given or {}) else None
+    return Gate(name, limits.rates, budgets, getattr(cls, "limit_headers", ()), concurrent=concurrent)
 
 
 def client_of(

@@ -175,7 +175,7 @@ class Budgeted(httpx.BaseTransport):
             raise httpx.PoolTimeout("every slot of this connection is taken", request=request)
         once = _Once(self._slots.release)
         try:
-            self._gate.enter()
+            once.also(self._gate.enter())
             deadline.at = time.monotonic() + self._limits.timeout * _TOTAL
             response = self._inner.handle_request(_with_key(request))
             self._gate.hear(response.status_code, response.headers)
@@ -218,10 +218,10 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 class _Once:
-    """Calls a function the first time only: a stream may be closed twice."""
+    """Calls its functions the first time only, the last one first: a stream may be closed twice."""
 
     def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
+        self._calls = [call]
         self._lock = threading.Lock()
         self._done = False
 
@@ -229,7 +229,11 @@ class _Once:
         with self._lock:
             done, self._done = self._done, True
         if not done:
-            self._call()
+            for call in reversed(self._calls):
+                call()
+
+    def also(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
 
 
 def _bounded(response: httpx.Response, most: int, done: Callable[[], None]) -> httpx.Response:

@@ -87,7 +87,9 @@ def client_of(
     base_url: str, budgets: Any, name: str = "shop", rate: str = "", declared: Sequence[LimitHeaders] = (), **more: Any
 ) -> httpx.Client:
     limits = limits_of({"rate": rate, **more} if rate else more)
-    return build_client(base_url, limits=limits, gate=Gate(name, limits.rates, budgets, declared))
+    return build_client(
+        base_url, limits=limits, gate=Gate(name, limits.rates, budgets, declared, concurrent=more.get("concurrent"))
+    )
 
 
 OBJECTS = {"things": {"create": {"path": "a"}, "find": {"path": "a"}, "read": {"path": "a"}}}

@@ -15,6 +15,7 @@ from flowrun.errors import BudgetSpent, StoreError
 from flowrun.pacing.booking import Slice, State, Wait, answered, book, is_sparse, refused, spend
 from flowrun.pacing.headers import LimitHeaders, read_told, read_wait
 from flowrun.pacing.rates import FREE, Rates
+from flowrun.pacing.slots import Sharing, SlotLedger, Slots
 
 PATIENCE_SECS = 5.0  # that who holds lanes sleeps for its turn; longer waits are given back as due times
 UNHURRIED_SECS = 60.0  # the same where nothing is held, as in a reading
@@ -29,7 +30,7 @@ T = TypeVar("T")
 Step = Callable[[State, float], tuple[State, T]]
 
 
-class Ledger(Protocol):
+class Ledger(SlotLedger, Protocol):
     """Where the state of a connection's budget is kept. shared: several processes may use it at once."""
 
     shared: bool
@@ -89,6 +90,9 @@ class Alone:
             self._states[connection] = state
             return given, state, 0.0
 
+    def share(self, connection: str, holder: str, step: Sharing) -> None:
+        step((), time.monotonic())
+
     def waited(self, connection: str, secs: float) -> None:
         self.waits[connection] = self.waits.get(connection, 0.0) + secs
 
@@ -103,11 +107,13 @@ class Gate:
         ledger: Ledger | None = None,
         declared: Sequence[LimitHeaders] = (),
         *,
+        concurrent: int | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """ledger: None for a budget of this process alone, which is paced and hears nothing."""
+        """ledger: None for a budget of this process alone, which is paced and hears nothing. concurrent: requests at
+        once of all processes together; of this one alone its client takes care."""
         self.connection = connection
         self._rates = rates
         self._hears = ledger is not None
@@ -116,6 +122,8 @@ class Gate:
         self._sleep = sleep
         self._clock = clock
         self._chance = chance
+        shared = concurrent is not None and self._ledger.shared
+        self._slots = Slots(connection, concurrent or 1, self._ledger) if shared else None
         self._lock = threading.Lock()
         self._slice: Slice | None = None  # in the time of ``clock``
         self._used = 0
@@ -132,8 +140,23 @@ class Gate:
         """Whether nothing is paced and nothing heard."""
         return not self._hears and self._rates == FREE
 
-    def enter(self) -> None:
-        """Wait for the turn of one request. Raises BudgetSpent when it would take longer than ``patience``."""
+    def enter(self) -> Callable[[], None]:
+        """Wait for the turn of one request; what is returned is called when it is over.
+
+        Raises BudgetSpent when it would take longer than ``patience``.
+        """
+        if self._slots is None:
+            self._wait()
+            return lambda: None
+        self._slots.take(_patience.get().most_secs())
+        try:
+            self._wait()
+        except BaseException:
+            self._slots.give()
+            raise
+        return self._slots.give
+
+    def _wait(self) -> None:
         if self.is_open:
             return
         begun = self._clock()

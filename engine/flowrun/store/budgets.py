@@ -8,10 +8,12 @@ import threading
 import time
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from flowrun.pacing.booking import State
 from flowrun.pacing.gate import Step
+from flowrun.pacing.sharing import Share
+from flowrun.pacing.slots import Sharing
 from flowrun.store import schema as t
 from flowrun.store.database import Database
 
@@ -39,6 +41,22 @@ class Budgets:
             if after is not before and after != before:
                 tx.execute(update(t.budgets).where(t.budgets.c.connection == connection).values(_row(after)))
         return given, after, offset
+
+    def share(self, connection: str, holder: str, step: Sharing) -> None:
+        """See ``SlotLedger``."""
+        s = t.slots.c
+        with self._db.transaction() as tx:
+            self._locked(tx, connection)
+            now = self._db.time(tx)
+            query = select(s.holder, s.slots, s.wants, s.since, s.until).where(s.connection == connection)
+            shares = [Share(*found) for found in tx.execute(query)]
+            mine = step(shares, now)
+            gone = [one.holder for one in shares if one.until <= now or (mine is None and one.holder == holder)]
+            if gone:
+                tx.execute(delete(t.slots).where(s.connection == connection, s.holder.in_(gone)))
+            if mine is not None:
+                changing = self._db.upsert(t.slots, ("connection", "holder"), ("slots", "wants", "since", "until"))
+                tx.execute(changing, [{"connection": connection, **dataclasses.asdict(mine)}])
 
     def of(self, connection: str) -> tuple[State, float] | None:
         """(the state, the moment it is asked for); None: never used."""
