@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import structlog
 
-from flowrun.connector import discover
+from flowrun.connections import build
+from flowrun.connector import LimitHeaders, discover
 from flowrun.errors import BudgetSpent
 from flowrun.flow import load_flow
+from flowrun.pacing.gate import patience
 from flowrun.pacing.headers import MOST_TOLD_SECS
 from flowrun.plan import compile_plan
 from flowrun.project import load_project
@@ -22,7 +25,9 @@ from flowrun.runner import Summary, run_flow
 from flowrun.store import Store, open_store
 from flowrun.store.tracing import Tracing
 from flowrun.testing.faults import Faults
-from tests.budgets.kit import Counter, Noting, client_of, http_system, most_in
+from flowrun.values import system_clock
+from flowrun_connectors.http.connector import Http
+from tests.budgets.kit import OBJECTS, Counter, Noting, client_of, http_system, most_in
 from tests.runner.test_edges import CREATE, PROJECT
 
 
@@ -207,6 +212,25 @@ def test_a_limit_that_is_told_is_never_run_into(store: Store) -> None:
     assert system.times[-1] - system.times[0] < 70 / 20 * 1.5 * 1.5, "and not for ever"
     found = store.budgets.of("shop")
     assert found is not None and "X-RateLimit" in found[0].told
+
+
+def test_a_connector_says_which_headers_are_its_systems(store: Store, tmp_path: Path) -> None:
+    class Ledgers(Http):
+        limit_headers = (LimitHeaders("minute", remaining="x-minlimit-remaining", limit_is=60, window_is=60),)
+
+    system = Noting()
+    system.mangle = lambda request, found: replace(found, headers={**found.headers, "x-minlimit-remaining": "3"})
+    with system.running() as base_url:
+        settings = {"base_url": base_url, "objects": OBJECTS}
+        connector = build(Ledgers, "xero", settings, now=system_clock, root=tmp_path, budgets=store.budgets)
+        connector.http.get("a")
+        with patience(lambda: 5.0), pytest.raises(BudgetSpent, match=r"one request in 20.* s"):
+            for _ in range(2):
+                connector.http.get("a")
+        connector.http.close()
+    assert len(system.times) == 1
+    found = store.budgets.of("xero")
+    assert found is not None and found[0].slow_by == "minute"
 
 
 def test_requests_for_tokens_count_and_do_not_wait(store: Store) -> None:

@@ -162,7 +162,8 @@ def _learn(state: State, now: float, one: Told) -> State:
     gap = gap if one.sure else min(gap, MOST_GUESSED_SECS)
     if state.slow_until > now and state.slow_by != one.name and state.slow_gap > gap:
         return state  # another limit is tighter
-    return replace(state, slow_gap=gap, slow_until=ends, slow_by=one.name)
+    ready_at = state.ready_at if state.slow_until > now else max(state.ready_at, now + gap)
+    return replace(state, ready_at=ready_at, slow_gap=gap, slow_until=ends, slow_by=one.name)
 
 
 # -- counted windows -----------------------------------------------------------------------------------------------
