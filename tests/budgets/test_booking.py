@@ -166,6 +166,13 @@ def test_a_pause_is_as_told_and_never_longer_than_a_day() -> None:
     assert longer.paused_until == 50.0, "a shorter one does not end it"
 
 
+def test_a_system_that_names_ever_new_limits_fills_nothing() -> None:
+    state = State()
+    for n in range(100):
+        state = answered(state, float(n), [Told("same", 5, 9, 1.0), Told(f"limit {n}", 5, 9, 1.0)])
+    assert len(state.told) == 8 and {"same", "limit 99"} <= set(state.told)
+
+
 @settings(deadline=None)
 @given(remaining=st.integers(0, 100), resets_in=st.floats(0.1, 1e5), sure=st.booleans())
 def test_what_is_left_is_spread_before_it_is_used_up(remaining: int, resets_in: float, sure: bool) -> None:

@@ -17,6 +17,7 @@ LATE = 0.02
 PARTS = 24  # of a counted window: an hour of a day
 FIRST_REFUSAL_SECS, MOST_REFUSAL_SECS = 1.0, 60.0  # pauses after a 429 that does not say how long, doubled each time
 SPARSE = 0.2  # share of a limit under which what is left is spread over the time until it begins anew
+MOST_TOLD = 8  # limits that are remembered; their names come from outside
 MOST_GUESSED_SECS = 60.0  # between two requests, where the system does not say when its limit begins anew
 
 Counted = Mapping[str, Sequence[Sequence[int]]]
@@ -139,7 +140,8 @@ def answered(state: State, now: float, told: Sequence[Told], *, insisted: bool =
             one.name: [one.remaining, one.limit, None if one.resets_in is None else now + one.resets_in]
             for one in told
         }  # fmt: skip
-        state = replace(state, told={**state.told, **resets}, told_at=now)
+        kept = [*(item for item in state.told.items() if item[0] not in resets), *resets.items()]
+        state = replace(state, told=dict(kept[-MOST_TOLD:]), told_at=now)
     return state
 
 

@@ -36,8 +36,8 @@ from flowrun.writer.consequences import (
     failure_of_error,
     failure_of_rejection,
     policy_of,
-    without_masked,
     waiting,
+    without_masked,
 )
 from flowrun.writer.counts import Counts
 
