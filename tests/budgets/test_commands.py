@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from flowrun.cli.main import main
 from flowrun.pacing.booking import State, book
@@ -43,6 +44,7 @@ def shell(
         return int(ended.value.code or 0), *capsys.readouterr()
 
     yield run
+    structlog.reset_defaults()  # a command logs to the stream that it found
 
 
 def put(store_place: Path | str, connection: str, **fields: Any) -> None:
