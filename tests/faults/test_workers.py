@@ -73,6 +73,6 @@ def test_three_workers_of_which_one_is_always_killed(project: Path, postgres: An
 
 @pytest.mark.soak
 def test_five_workers_of_which_one_is_killed_every_second(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
-    """For two minutes."""
-    mill = Mill(project, postgres(), erp, shop, 4000, lanes=500, **limited(10))
+    """For two minutes. Not more lanes than they can hold together: what is taken over waits behind what was due before."""
+    mill = Mill(project, postgres(), erp, shop, 5000, lanes=150, **limited(15))
     replaced_all_the_time(mill, 5, 120, 1.0)
