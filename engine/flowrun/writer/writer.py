@@ -24,7 +24,7 @@ from flowrun.errors import (
 )
 from flowrun.flow.model import Flow
 from flowrun.logs import log, redact, tells
-from flowrun.masking import mask_of
+from flowrun.masking import Mask, mask_of
 from flowrun.pacing.gate import PATIENCE_SECS, patience
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint, unfit
@@ -45,6 +45,7 @@ SUB_BATCH = 16  # sends whose intents are committed together; look-ups after a c
 _REPEATABLE = ("update", "upsert", "delete")
 """By natural key: that the object is there does not tell whether the change arrived, and a repeat is harmless."""
 _MOST_PENDING = 512  # outcomes that wait for a commit
+_EVERYTHING = Mask([()])
 
 Seams = Callable[[str], None]
 """Called with the name of each seam as it is passed; tests stop there."""
@@ -300,7 +301,7 @@ class Writer:
                 continue
             verdicts = self._caller.deliver(held, part)
             self._seam("answered")
-            self._judge_connection(verdicts)
+            self._judge_connection(verdicts, part)
             for (row, mapped, intent, print_, _), verdict in zip(part, verdicts, strict=True):
                 if isinstance(verdict, Receipt):
                     self._confirm(row, mapped, intent, verdict, how="sent", print_=print_)
@@ -317,7 +318,7 @@ class Writer:
         )
         self._end(Outcome(ending, ""))
 
-    def _judge_connection(self, verdicts: Sequence[Verdict]) -> None:
+    def _judge_connection(self, verdicts: Sequence[Verdict], sent: Sequence[Ready]) -> None:
         """Failures in a row stop the flow's sends before every record has burnt its tries; an answer ends that."""
         verdicts = [v for v in verdicts if not isinstance(v, BudgetSpent)]  # nobody was asked
         if not verdicts:
@@ -330,10 +331,20 @@ class Writer:
             self._failing = False
         elif down:
             self._failing = True
-            circuit = self.store.circuits.failed(name, redact(down[-1].message), chance=self._chance.random())
+            circuit = self.store.circuits.failed(
+                name, self._of_nobody(redact(down[-1].message), sent), chance=self._chance.random()
+            )
             if circuit.state == "open":
                 self.counts.held = f"{name} does not answer: {circuit.reason}"
                 log().warning("circuit open", connection=name, reason=circuit.reason, failures=circuit.failures)
+
+    def _of_nobody(self, words: str, sent: Sequence[Ready]) -> str:
+        """What is said of a connection, kept in the open and shown beside any flow: without what the records of this
+        call mask; without any of their values, where payloads are encrypted."""
+        mask = _EVERYTHING if self.store.database.cover.encrypts else mask_of(self.flow)
+        for row, mapped, *_ in sent if mask else ():
+            words = mask.text(words, row.payload, mapped.body)
+        return words
 
     # -- outcomes --------------------------------------------------------------------------------------------------
 
@@ -401,7 +412,8 @@ class Writer:
         if policy.pause:
             self.counts.paused = failure.message
             if policy.pause == "connection":
-                self.store.circuits.pause(self.flow.target.connection, failure.message)
+                words = self._of_nobody(failure.message, [(row, mapped, intent, "", False)])
+                self.store.circuits.pause(self.flow.target.connection, words)
         outcome = consequence(
             self.flow, row, failure, self._chance, intent=intent, forget=forget, unknown=unknown,
             burnt=not self.counts.held, body=mapped.body, receipt=receipt, connection=self.flow.target.connection,
