@@ -205,7 +205,11 @@ def test_cut_off_from_the_store_it_stops_sending(
         bench.target.script = script
         helper = pool.submit(deliver_too)
         Timer(3 * lease, lambda: setattr(proxy, "fault", "")).start()
+        too_late = Timer(60, lambda: setattr(proxy, "fault", "reset"))  # who waits for ever is woken to be told
+        too_late.start()
         bench.run(*({"id": str(n), "amount": n} for n in range(100)), sleep=sleep, wait_secs=60)
+        assert too_late.is_alive(), "the answer that never came was waited for"
+        too_late.cancel()
         helper.result()
         once_each(bench, 100)
         begun = sent_by["first"][20]

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from flowrun.store import Store, open_store
+from flowrun.testing.faults import Faults
 from tests.faults.mill import FLOW, Mill, finished
 from tests.runner.test_edges import Bench
 
@@ -97,11 +98,9 @@ def test_a_process_is_told_to_end(project: Path, store_place: Path | str, erp: A
     assert mill.looked_up() == []
 
 
-def test_a_process_is_told_twice(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
-    """While the target holds its answer back."""
-    from flowrun.testing.faults import Faults
-
-    mill = Mill(project, store_place, erp, shop, 6, lanes=1, lease=2.0)
+def test_a_process_is_told_twice(project: Path, erp: Any, shop: Any) -> None:
+    """While the target holds its answer back. The rest is as after a kill."""
+    mill = Mill(project, project / "s.db", erp, shop, 6, lanes=1, lease=2.0)
     erp.faults = Faults.parse("timeout_after*;only=writes;hang=60")
     child = mill.start()
     mill.reached(1)

@@ -67,8 +67,8 @@ def limited(rate: int) -> dict[str, Any]:
 
 
 def test_three_workers_of_which_one_is_always_killed(project: Path, postgres: Any, erp: Any, shop: Any) -> None:
-    mill = Mill(project, postgres(), erp, shop, 180, lanes=90, lease=2.0, **limited(8))
-    replaced_all_the_time(mill, 3, 4, 2.0)
+    mill = Mill(project, postgres(), erp, shop, 150, lanes=90, lease=2.0, **limited(8))
+    replaced_all_the_time(mill, 3, 3, 1.5)
 
 
 @pytest.mark.soak
