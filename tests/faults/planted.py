@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from flowrun.store import Held
+from flowrun.store import statements as st
 from flowrun.store.inbox import Inbox
 from flowrun.store.lanes import Lanes
 from flowrun.store.outcomes import Outcomes
@@ -12,6 +16,17 @@ from flowrun.store.outcomes import Outcomes
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """Who lost its lanes is heard all the same."""
     patch.setattr(Lanes, "still_held", lambda self, tx, held, ids: set(ids))
+
+
+def any_fence(patch: pytest.MonkeyPatch) -> None:
+    """Who lost its lanes is heard as long as they are there, whoever holds them now."""
+    held = Lanes.still_held
+
+    def still_held(lanes: Lanes, tx: Any, mine: Held, ids: Any) -> set[int]:
+        there = dict(st.HELD.run(tx, ids=sorted(ids)).all())
+        return held(lanes, tx, Held("", there, [], 0.0), ids)
+
+    patch.setattr(Lanes, "still_held", still_held)
 
 
 def no_intent(patch: pytest.MonkeyPatch) -> None:
@@ -39,4 +54,4 @@ def never_late(patch: pytest.MonkeyPatch) -> None:
     no_end(patch)
 
 
-BUGS = {bug.__name__: bug for bug in (no_fence, no_intent, no_deadline, no_end, no_supersede, never_late)}
+BUGS = {bug.__name__: bug for bug in (no_fence, any_fence, no_intent, no_deadline, no_end, no_supersede, never_late)}

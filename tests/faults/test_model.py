@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.faults.planted import no_deadline, no_fence, no_intent, no_supersede
+from tests.faults.planted import any_fence, no_deadline, no_fence, no_intent, no_supersede
 from tests.faults.world import ANSWERS, FLOWS, SEAMS, Broken, World
 
 SOAK = int(os.environ.get("FLOWRUN_MODEL_EXAMPLES", "1000"))
@@ -58,10 +58,17 @@ def machine(
             self.world.event(flow, *event)
             self.world.kill(flow, seam, after, answers)
 
-        @rule(flow=flows, seam=st.sampled_from(SEAMS), event=events, then=st.none() | events)
-        def freeze(self, flow: str, seam: str, event: tuple[str, int, str], then: tuple[str, int, str] | None) -> None:
+        @rule(flow=flows, seam=st.sampled_from(SEAMS), event=events, then=st.none() | events, answers=answers)
+        def freeze(
+            self,
+            flow: str,
+            seam: str,
+            event: tuple[str, int, str],
+            then: tuple[str, int, str] | None,
+            answers: list[str],
+        ) -> None:
             self.world.event(flow, *event)
-            self.world.freeze(flow, seam, then)
+            self.world.freeze(flow, seam, then, answers)
 
         @rule(what=st.sampled_from(["edit", "replay", "discard"]))
         def person(self, what: str) -> None:
@@ -126,6 +133,12 @@ def freezes(world: World) -> None:
     world.freeze("orders", "intended", None)
 
 
+def freezes_and_is_doubted(world: World) -> None:
+    """Another worker tries it, too, and does not know whether it arrived; the lane is still there."""
+    world.event("orders", "a", 1, "one")
+    world.freeze("orders", "intended", None, ["lost_after"])
+
+
 def is_killed(world: World) -> None:
     world.event("orders", "a", 1, "one")
     world.kill("orders", "answered", 1, [])
@@ -139,7 +152,13 @@ def is_overtaken(world: World) -> None:
 @pytest.mark.parametrize("planted", [False, True], ids=["whole", "planted"])
 @pytest.mark.parametrize(
     ("bug", "story"),
-    [(no_fence, freezes), (no_deadline, freezes), (no_intent, is_killed), (no_supersede, is_overtaken)],
+    [
+        (no_fence, freezes),
+        (any_fence, freezes_and_is_doubted),
+        (no_deadline, freezes),
+        (no_intent, is_killed),
+        (no_supersede, is_overtaken),
+    ],
 )
 def test_the_shortest_story_of_each_bug(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_place: Path | str, bug: Any, story: Any, planted: bool

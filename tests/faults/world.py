@@ -199,8 +199,9 @@ class World:
         self._open()
         self.passed += 200 if self.store.database.shared else 0  # nobody tells a server's store that a worker died
 
-    def freeze(self, flow: str, seam: str, event: tuple[str, int, str] | None) -> None:
-        """A worker stands still at a seam for longer than its lease; another one does the work; then it wakes."""
+    def freeze(self, flow: str, seam: str, event: tuple[str, int, str] | None, answers: Sequence[str] = ()) -> None:
+        """A worker stands still at a seam for longer than its lease; another one does the work, or with answers tries
+        it once; then it wakes."""
         left = 1
 
         def passing(name: str) -> None:
@@ -211,7 +212,9 @@ class World:
             self.passed += 200
             if event is not None:
                 self.event(flow, *event)
-            self.drain(flow)
+            self.target.answers = list(answers)
+            self.drain(flow, wait_secs=0.0 if answers else 60.0)
+            self.target.answers = []
 
         self.store.circuits.insist("to")
         self.drain(flow, passing)
