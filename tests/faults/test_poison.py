@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flowrun.connector import Item, Receipt, Verdict
-from flowrun.errors import Refused
+from flowrun.errors import Refused, Unavailable
 from flowrun.store import Ending, Failure, Incoming, open_store
 from flowrun.store.lanes import LEASE_SECS
 from tests.runner.test_edges import CREATE, STOCK, Bench
@@ -132,6 +132,19 @@ def test_one_bad_record_of_a_batch_is_found_by_halving(bench: Bench, bad: int) -
     assert bench.states("bulk") == {"confirmed": MANY - 1, "dead": 1}
     assert len(bench.target.calls) <= 1 + 2 * math.ceil(math.log2(MANY))
     assert len(bench.target.held) == MANY - 1
+
+
+def test_of_a_batch_with_verdicts_only_what_failed_goes_again(bench: Bench) -> None:
+    """The target says of each record what became of it: refused, away for a moment, unknown, or taken."""
+    bad: dict[int, list[Any]] = {7: [Refused("no")], 70: [Unavailable("busy")], 170: [Unavailable("busy")] * 2}
+    bench.target.script = lambda body: bad[body["amount"]].pop() if bad.get(body["amount"]) else None
+    bench.run(*things(MANY), flow="bulk")
+    assert bench.states("bulk") == {"confirmed": MANY - 1, "dead": 1}
+    again = [sorted(body["amount"] for body in call) for call in bench.target.calls[1:]]
+    assert len(bench.target.calls[0]) == MANY
+    assert sorted(amount for call in again for amount in call) == [70, 170, 170], again
+    (dead,) = bench.store.records(state="dead")
+    assert dead.key == "7" and dead.error_class == "rejected"
 
 
 def test_halving_stops_where_the_lease_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

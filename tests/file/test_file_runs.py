@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,66 @@ def test_a_daily_batch_in_every_bad_way(root: Path) -> None:
     run("run", "copy", "--env", "test")
     assert _counts() == {"read": 7, "received": 1, "confirmed": 1, "dead": 0}
     assert out(root) == ["1", "2", "4"]
+
+
+ROWS = int(os.environ.get("FLOWRUN_FILE_ROWS", "3000"))
+
+
+def test_three_bad_rows_of_many_are_counted_exactly(root: Path) -> None:
+    """The full size: FLOWRUN_FILE_ROWS=1000000. The same content under another name has no second effect."""
+    put(root, "flows/copy.yaml", FLOW.replace("action: create", "action: create\n  batch: 250"))
+    bad = {7, ROWS // 2, ROWS - 1}
+    text = "id,total\n" + "".join(f"{n},{'bad' if n in bad else '1.10'}\n" for n in range(ROWS))
+    put(root, "data/in/large.csv", text)
+    assert run("run", "copy", "--env", "test").exit_code == 1
+    assert _counts() == {"read": ROWS, "received": ROWS, "confirmed": ROWS - 3, "dead": 3}
+    put(root, "data/in/large-again.csv", "\ufeff" + text.replace("\n", "\r\n"))
+    run("run", "copy", "--env", "test")
+    assert _counts() == {"read": ROWS, "received": 0, "confirmed": 0, "dead": 0}
+    assert len(out(root)) == ROWS - 3
+    letters = run("dlq", "list")
+    assert " 3 " in letters.output, letters.output
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"id,total\n1,\xff\n", "in/a.csv:2: byte 11 (0xff) is no utf-8 text"),
+    ("id,total\n1,2\n".encode("utf-16"), "byte order mark of utf-16"),
+    (b"\x1f\x8bid", "is packed with gzip"),
+])  # fmt: skip
+def test_a_file_of_another_encoding_is_told_and_none_of_it_is_taken(root: Path, content: bytes, words: str) -> None:
+    (root / "data/in/a.csv").write_bytes(content)
+    put(root, "data/in/b.csv", "id,total\n7,1.10\n", age=10)
+    found = run("run", "copy", "--env", "test")
+    assert found.exit_code != 0 and words in found.output, found.output
+    assert out(root) == ["7"], "the other file is read"
+    put(root, "data/in/a.csv", "id,total\n1,2.00\n")
+    assert run("run", "copy", "--env", "test").exit_code == 0
+    assert out(root) == ["1", "7"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowrun_connectors.file.reading import Reader
+
+    put(root, "flows/copy.yaml", FLOW.replace("action: create", "action: create\n  batch: 250"))
+    put(root, "data/in/a.csv", "id,total\n" + "".join(f"{n},1.10\n" for n in range(1200)))
+    look, looks = Reader._unchanged, 0
+
+    def changing(self: Reader, one: object) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # at the second page of it
+            put(root, "data/in/a.csv", "id,total\n" + "".join(f"{n},1.10\n" for n in range(1300)))
+        look(self, one)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reader, "_unchanged", changing)
+    found = run("run", "copy", "--env", "test")
+    assert found.exit_code == 4 and "changed while it was read" in found.output, found.output
+    assert _counts() == {"read": 500, "received": 500, "confirmed": 500, "dead": 0}
+    monkeypatch.undo()
+    monkeypatch.chdir(root)
+    assert run("run", "copy", "--env", "test").exit_code == 0
+    assert _counts() == {"read": 1300, "received": 800, "confirmed": 800, "dead": 0}
+    assert len(out(root)) == 1300
 
 
 def _counts() -> dict[str, int]:
