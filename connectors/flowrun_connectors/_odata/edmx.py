@@ -1,18 +1,18 @@
 """$metadata (EDMX of V2 and V4) → Shapes: field, type, length, creatable, updatable, required, navigation.
 
 Source: OASIS CSDL 2.0 and 4.01; SAP's ``sap:`` annotations for V2, the Core and Capabilities vocabularies for V4.
-Entities and document type declarations are refused before anything is parsed.
+A document type declaration is refused, and with it entities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from flowrun.contract import Field, FieldType, Shape
 from flowrun.errors import ConnectorError
+from flowrun_connectors._odata.xml import parse_xml
 
 MOST_BYTES = 32 * 1024 * 1024  # of one metadata document
 _SAP = "{http://www.sap.com/Protocols/SAPData}"
@@ -167,15 +167,10 @@ class Metadata:
 def _parse(xml: bytes) -> Element:
     if len(xml) > MOST_BYTES:
         raise ConnectorError(f"the metadata is larger than {MOST_BYTES} bytes")
-    head = xml[:4]
-    if b"\x00" in head or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ConnectorError("the metadata is not UTF-8, which is refused")
-    if b"<!DOCTYPE" in xml or b"<!ENTITY" in xml:
-        raise ConnectorError("the metadata declares a document type, which is refused")
     try:
-        root = ElementTree.fromstring(xml)  # noqa: S314 - no document type, so no entities
-    except (ElementTree.ParseError, ValueError) as error:
-        raise ConnectorError(f"the metadata is not XML: {error}") from None
+        root = parse_xml(xml)
+    except ValueError as error:
+        raise ConnectorError(f"the metadata cannot be read: {error}") from None
     if _local(root) != "Edmx":
         raise ConnectorError(f"the document is <{_local(root)}>, not the metadata of an OData service")
     return root

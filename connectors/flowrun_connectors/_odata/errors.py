@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import httpx
 
 from flowrun.errors import ConnectorError
 from flowrun_connectors._json import parse_json
+from flowrun_connectors._odata.xml import parse_xml
 
 GENERIC = "/IWBEP/CX_MGW_BUSI_EXCEPTION"
 """Stands at the end of most of Gateway's details and says nothing."""
@@ -100,11 +101,9 @@ def _details(listed: Any) -> Iterator[Detail]:
 
 
 def _from_xml(data: bytes) -> Problem | None:
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        return None
     try:
-        root = ElementTree.fromstring(data)  # noqa: S314 - no document type, so no entities
-    except (ElementTree.ParseError, ValueError):
+        root = parse_xml(data)
+    except ValueError:
         return None
     if _local(root) != "error":
         return None
@@ -131,7 +130,7 @@ def _from_xml(data: bytes) -> Problem | None:
     )
 
 
-def _local(element: ElementTree.Element) -> str:
+def _local(element: Element) -> str:
     return element.tag.rsplit("}", 1)[-1]
 
 
