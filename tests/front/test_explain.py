@@ -155,6 +155,23 @@ def test_a_run_becomes_masked_tests_that_pass(shell: Shell) -> None:
     assert shell("validate", str(file))[0] == 0
 
 
+def test_what_was_looked_up_by_a_masked_field_is_found_in_the_test(shell: Shell) -> None:
+    """The customer is found by the mail address, which is masked."""
+    file = shell.root / "flows/xcart-s4hana/orders-to-s4.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert text.count("from: order.customer_id") == 1
+    file.write_text(text.replace("from: order.customer_id", "from: order.email"), encoding="utf-8")
+    for mail, number in (("ann@example.org", "17100001"), ("bob.b@example.org", "17100002")):
+        shell.know(mail, number)
+        shell("run", FLOW, "--input", shell.orders(1000 + len(mail), email=mail), "--env", "dev")
+    for number in ("1", "2"):
+        assert shell("test", "--record", number, "--env", "dev")[0] == 0
+    added = file.read_text(encoding="utf-8")[len(text) :]
+    assert "@example.org" not in added and added.count("expect:") == 2
+    for number, length in (("17100001", 15), ("17100002", 17)):
+        assert f'"{"x" * length}":"{number}"' in added and f'"SoldToParty":"00{number}"' in added
+
+
 def test_the_same_run_twice_adds_nothing_twice(shell: Shell) -> None:
     shell.know("42", "17100001")
     shell("run", FLOW, "--input", shell.orders(1001, customer_id="42"), "--env", "dev")

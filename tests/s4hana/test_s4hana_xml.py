@@ -58,6 +58,6 @@ def test_it_is_harmless(tmp_path: Path, kind: str, encoding: str) -> None:
             assert kind in ("xinclude", "deep")
         except ConnectorError as refused:
             assert "document type" in refused.message
-        assert time.process_time() - begun < 2
+        assert time.process_time() - begun < 5
         with pytest.raises(TimeoutError):
             listening.accept()

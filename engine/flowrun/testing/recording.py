@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrun.document import Map, Seq, parse
 from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
-from flowrun.lookups import MISS, Snapshot
+from flowrun.lookups import MISS, Key, Snapshot
 from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
 from flowrun.runner import ROUNDS, resolve
@@ -73,9 +73,16 @@ def applied(
 def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
     """The YAML of a test for this record, as it comes out now. Raises ProjectError when nothing can be said of it."""
     record = _stood_in(mask(row.payload), mask_of(flow).record(row.payload), row.payload)
-    outcome, snapshot = applied(flow, plan, record, store, {})
+    real, looked_up = applied(flow, plan, row.payload, store, {})
+    if isinstance(real, Wanted):
+        raise ProjectError(f"record {row.key} needs look-ups that depend on each other without end")
+    heard = _Heard(looked_up)
+    plan.apply(row.payload, heard)
+    masked = _StoodIn(heard.answers)
+    plan.apply(record, masked)
+    outcome = plan.apply(record, Snapshot(masked.found, closed=True))
     given: dict[str, Any] = {record_name(flow): record}
-    for name, rows in snapshot.held.items():
+    for name, rows in masked.found.items():
         lookup = flow.lookups[name]
         pairs = {
             key if isinstance(key, str) else ", ".join(key): answer
@@ -94,8 +101,37 @@ def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
     elif isinstance(outcome, Skipped):
         expected = f"    expect_skipped: {outcome.reason}"
     else:
-        raise ProjectError(f"record {row.key} needs look-ups that depend on each other without end")
+        raise AssertionError("a closed snapshot wants nothing")
     return f"  - name: {_flow(title_of(row))}\n    given: {_flow(given)}\n{expected}\n"
+
+
+class _Heard(Snapshot):
+    """Gives what ``known`` holds, and keeps the answers in the order they were asked for."""
+
+    def __init__(self, known: Snapshot) -> None:
+        super().__init__()
+        self._known = known
+        self.answers: list[tuple[str, Any]] = []
+
+    def get(self, lookup: str, key: Key) -> Any:
+        answer = self._known.held.get(lookup, {}).get(key, MISS)
+        self.answers.append((lookup, answer))
+        return answer
+
+
+class _StoodIn(Snapshot):
+    """Gives the masked record the answers that the real one got, one after the other: a masked value is a key without
+    a row. found: the tables in which they would have stood."""
+
+    def __init__(self, answers: Sequence[tuple[str, Any]]) -> None:
+        super().__init__()
+        self._answers = list(answers)
+        self.found: dict[str, dict[Key, Any]] = {}
+
+    def get(self, lookup: str, key: Key) -> Any:
+        place = next((n for n, (name, _) in enumerate(self._answers) if name == lookup), None)
+        answer = MISS if place is None else self._answers.pop(place)[1]
+        return self.found.setdefault(lookup, {}).setdefault(key, answer)
 
 
 def title_of(row: Row) -> str:
