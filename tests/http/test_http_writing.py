@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 from tests.http.test_http_lists import Scripted, connect
 
+from flowrun.connections import build
 from flowrun.connector import Item, Query, Receipt
 from flowrun.errors import (
     AuthFailed,
@@ -23,7 +25,9 @@ from flowrun.errors import (
     Unavailable,
 )
 from flowrun.testing.simulator import SimRequest, SimResponse, json_response
-from flowrun.values import decode_json
+from flowrun.values import decode_json, system_clock
+from flowrun_connectors.http.connector import Http
+from flowrun_connectors.http.simulator import HttpSimulator
 
 OBJECTS: dict[str, Any] = {
     "orders": {
@@ -137,6 +141,43 @@ def test_an_update_is_wrapped_and_a_delete_has_no_body() -> None:
     assert (verdict.id, verdict.created) == ("7", False)
     verdict, request = write(SimResponse(204), "delete")
     assert (request.method, request.body, verdict.id) == ("DELETE", b"", "7")
+
+
+BODY = {
+    "a": "x & y=ü",
+    "n": Decimal("1E+2"),
+    "yes": True,
+    "none": None,
+    "lines": [{"sku": "s[1]", "q": 2}, {"sku": "t"}],
+    "no": [],
+}
+FORM = [("a", "x & y=ü"), ("n", "100"), ("yes", "true"), ("none", ""), ("lines[0][sku]", "s[1]"), ("lines[0][q]", "2"),
+        ("lines[1][sku]", "t")]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", ["", "order"])
+def test_a_body_as_a_form(wrap: str) -> None:
+    objects = {"orders": {"create": {"path": "orders", "form": True, **({"wrap": wrap} if wrap else {})}}}
+    verdict, request = write(json_response({"id": "7"}), body=BODY, objects=objects)
+    assert isinstance(verdict, Receipt) and request.headers["content-type"] == "application/x-www-form-urlencoded"
+    named = [
+        (f"order[{name.partition('[')[0]}]{name[len(name.partition('[')[0]) :]}" if wrap else name, v)
+        for name, v in FORM
+    ]
+    assert parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True) == named
+
+
+def test_the_simulator_reads_forms(tmp_path: Path) -> None:
+    objects = {"orders": {"key": "id", "create": {"path": "orders", "form": "true"}, "get": {"path": "orders/{id}"}}}
+    simulator = HttpSimulator(objects)
+    body = {"reference": "R", "lines": [{"sku": "s"}, {"sku": "t"}]}
+    with simulator.running():
+        settings = {**simulator.connection_settings(), "objects": objects}
+        api = build(Http, "api", settings, now=system_clock, root=tmp_path)
+        (receipt,) = api.deliver([Item("orders", "create", body, "k", ())])
+        assert isinstance(receipt, Receipt), receipt
+        found = api.get("orders", {"id": receipt.id})
+    assert {name: found[name] for name in body} == body
 
 
 @pytest.mark.parametrize("value", ["../users", "a/b", "a?b=c", "a%2fb", "ä#", "'", " "])

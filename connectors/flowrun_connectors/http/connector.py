@@ -29,7 +29,7 @@ from flowrun_connectors.http import reading
 from flowrun_connectors.http.errors import inside, told
 from flowrun_connectors.http.objects import METHODS, check, info, paging, shape
 from flowrun_connectors.http.pages import Ask, pages
-from flowrun_connectors.http.places import at, filled, text
+from flowrun_connectors.http.places import at, filled, form, text
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,16 @@ class Http:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         errors: Mapping[str, Any] | None = None,
+        as_form: bool = False,
     ) -> httpx.Response:
         """An answer with a status below 300. Raises ConnectorError."""
         sent = {"accept": "application/json", **self._headers, **(headers or {})}
         if body is not None:
-            sent["content-type"] = "application/json"
+            sent["content-type"] = "application/x-www-form-urlencoded" if as_form else "application/json"
         if any(not value.isprintable() for value in sent.values()):
             raise Refused("a header value holds a control character")
         try:
-            content = encode_json(body) if body is not None else None
+            content = None if body is None else form(body) if as_form else encode_json(body)
             response = self.http.request(method, path, params=params, headers=sent, content=content)
         except httpx.HTTPError as error:
             raise classify(error, writing=writing) from None
@@ -217,6 +218,7 @@ class Http:
             body=body,
             headers=headers,
             errors=self._object(item.object).get("errors"),
+            as_form=str(what.get("form", "")).lower() == "true",
         )
         return self._receipt(item, what, response)
 

@@ -75,6 +75,7 @@ _WRITE = {
     "idempotency_header": "the header that carries the idempotency key, when the API keeps it",
     "empty": "true: an empty answer is normal",
     "wrap": "the name that the body is put under",
+    "form": "true: the body is sent as a form, not as JSON; inner values are named `lines[0][sku]`",
     "once": "what the API holds, where it is not what the words above say: idempotency_key, upsert, find, none",
 }  # fmt: skip
 WORDS: Mapping[str, Mapping[str, str]] = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flowrun.errors import Refused
 
@@ -45,6 +46,25 @@ def filled(path: str, values: Mapping[str, Any]) -> str:
         return one
 
     return re.sub(r"\{(\w+)\}", put, path)
+
+
+def form(body: Mapping[str, Any]) -> bytes:
+    """A body as application/x-www-form-urlencoded: ``a=1&lines[0][sku]=x``, in its order. Null is an empty value; empty
+    lists and objects leave nothing."""
+    return urlencode(list(_pairs(body, ""))).encode()
+
+
+def _pairs(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _pairs(inner, f"{name}[{key}]" if name else str(key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _pairs(inner, f"{name}[{number}]")
+    elif value is None:
+        yield name, ""
+    else:
+        yield name, format(value, "f") if isinstance(value, Decimal) else text(value)
 
 
 def named(path: str) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ class HttpSimulator(Simulator):
             del rows[id_]
             return SimResponse(204)
         if verb in ("update", "upsert"):
-            rows[id_] = {**rows.get(id_, {"id": id_}), **_unwrapped(what[verb], decode_json(request.body))}
+            rows[id_] = {**rows.get(id_, {"id": id_}), **_unwrapped(what[verb], _sent(what[verb], request))}
             self.touch(object, id_)
         return json_response(_placed(str(what[verb].get("record", "")), rows[id_]))
 
@@ -160,7 +160,7 @@ class HttpSimulator(Simulator):
         if key and key in self._by_key:
             known, id_ = self._by_key[key]
             return json_response(_placed(str(what.get("record", "")), self.rows[known][id_]), 200)
-        body = _unwrapped(what, decode_json(request.body))
+        body = _unwrapped(what, _sent(what, request))
         if not isinstance(body, dict) or not body.get("reference"):
             error = {"code": "reference_missing", "message": "an order needs a reference", "field": "reference"}
             return json_response({"error": error}, 422)
@@ -217,6 +217,27 @@ def _placed(path: str, value: Any) -> Any:
     for name in reversed([part for part in path.split(".") if part]):
         value = {name: value}
     return value
+
+
+def _sent(what: Mapping[str, Any], request: SimRequest) -> Any:
+    if str(what.get("form", "")).lower() != "true":
+        return decode_json(request.body)
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(request.body.decode(), keep_blank_values=True):
+        inner: Any = found
+        *above, last = name.replace("]", "").split("[")
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return _with_lists(found)
+
+
+def _with_lists(value: Any) -> Any:
+    """Objects whose names count from 0 are lists."""
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _with_lists(one) for name, one in value.items()}
+    return list(inner.values()) if inner and list(inner) == [str(n) for n in range(len(inner))] else inner
 
 
 def _unwrapped(what: Mapping[str, Any], body: Any) -> Any:
