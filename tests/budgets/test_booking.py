@@ -166,6 +166,19 @@ def test_a_pause_is_as_told_and_never_longer_than_a_day() -> None:
     assert longer.paused_until == 50.0, "a shorter one does not end it"
 
 
+def test_what_was_booked_before_a_slower_pace_is_not_lost() -> None:
+    """Each answer tells a pace; the rest of the second that was booked before it is booked again."""
+    world = World()
+    world.shared = False
+    process = Process(world, read_rates("20/s"))
+    sent = []
+    for _ in range(10):
+        sent.append(process.send())
+        process.world.now = process.at
+        process.gate.hear(200, {"x-ratelimit-remaining": "10", "x-ratelimit-limit": "100", "x-ratelimit-reset": "1"})
+    assert most_in(sent, 1.0) <= 10 and sent[-1] - sent[0] < 9 * 0.1 * 1.05 + 0.1
+
+
 def test_a_system_that_names_ever_new_limits_fills_nothing() -> None:
     state = State()
     for n in range(100):

@@ -47,12 +47,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """``count`` requests, the first at ``start``, each ``gap`` after the one before; none after ``until``."""
+    """``count`` requests, the first at ``start``, each ``gap`` after the one before; none after ``until``. end: where
+    the next slice of the line of time begins."""
 
     start: float
     gap: float
     count: int
     until: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,15 @@ class Wait:
 
 def book(
     state: State, rates: Rates, now: float, *, want: int, slice_secs: float, most_secs: float, unused: int = 0,
-    insist: bool = False,
+    insist: bool = False, back: tuple[float, float] | None = None,
 ) -> tuple[State, Slice | Wait]:  # fmt: skip
     """At most ``want`` requests that start within ``most_secs``.
 
     unused: requests of the slice before that were not sent; they count for nothing. insist: whatever pause there is.
+    back: the rest of a slice that ended early; nobody's again, where nobody has booked what comes after.
     """
+    if back is not None and state.ready_at == back[1]:
+        state = replace(state, ready_at=back[0])
     gap = spacing(state, rates, now)
     counted = _returned(state.counted, rates.windows, now, unused)
     start = max(now, state.ready_at if gap else 0.0)
@@ -90,7 +95,7 @@ def book(
     # Under its end, since a part is forgotten when the window has left its beginning behind.
     counted = {str(int(w.secs)): _with(counted, w, until, count) for w in rates.windows}
     ready_at = start + count * gap * (1 + LATE) if gap else state.ready_at
-    return replace(state, ready_at=ready_at, counted=counted), Slice(start, gap * (1 + LATE), count, until)
+    return replace(state, ready_at=ready_at, counted=counted), Slice(start, gap * (1 + LATE), count, until, ready_at)
 
 
 def spend(state: State, rates: Rates, now: float) -> State:

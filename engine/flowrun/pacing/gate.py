@@ -128,11 +128,12 @@ class Gate:
         self._slice: Slice | None = None  # in the time of ``clock``
         self._used = 0
         self._unsent = 0  # of slices that ended early
+        self._back: tuple[float, float] | None = None  # the rest of the last of them
         self._want = 1 if self._ledger.shared else MOST_OF_SLICE
         self._next = 0.0
         self._age = 0  # of what is known: a pause that an answer tells ends the slice
         self._state = State()
-        self._offset = 0.0
+        self._offset = self._booked_by = 0.0
         self._noted = 0.0
 
     @property
@@ -224,6 +225,7 @@ class Gate:
         held, used = self._slice, self._used
         self._slice, self._used = None, 0
         unused, self._unsent = self._unsent, 0
+        back, self._back = self._back, None
         if held is not None:
             unused += held.count - used
             if self._ledger.shared:  # who uses up what it books may book more; who does not books what it needs
@@ -233,7 +235,7 @@ class Gate:
         def step(state: State, now: float) -> tuple[State, Slice | Wait]:
             return book(
                 state, self._rates, now, want=self._want, slice_secs=slice_secs, most_secs=most_secs, unused=unused,
-                insist=insist,
+                insist=insist, back=back,
             )  # fmt: skip
 
         try:
@@ -245,7 +247,8 @@ class Gate:
         if isinstance(found, Wait):
             raise self._spent(found.secs, found.why)
         start, until = found.start - self._offset, found.until - self._offset
-        self._slice = Slice(start, found.gap, found.count, until)
+        self._slice = Slice(start, found.gap, found.count, until, found.end)
+        self._booked_by = self._offset
         self._next = start
 
     def _spent(self, secs: float, why: str) -> BudgetSpent:
@@ -263,4 +266,6 @@ class Gate:
                 self._age += 1
                 if self._slice is not None:
                     self._unsent += self._slice.count - self._used
+                    if self._slice.gap:
+                        self._back = (self._next + self._booked_by, self._slice.end)
                     self._slice = None
