@@ -166,6 +166,19 @@ def test_a_pause_is_as_told_and_never_longer_than_a_day() -> None:
     assert longer.paused_until == 50.0, "a shorter one does not end it"
 
 
+@pytest.mark.parametrize("jump", [-86400.0, -3600.0, 3600.0, 86400.0])
+def test_a_clock_that_is_set_stops_nothing(jump: float) -> None:
+    rates, now, state = read_rates("2/s 60/m"), 1e6, State()
+    for _ in range(60):
+        state, found = book(state, rates, now, want=1, slice_secs=0.2, most_secs=1e9)
+        assert not isinstance(found, Wait)
+    state, found = book(state, rates, now + jump, want=1, slice_secs=0.2, most_secs=0)
+    assert not isinstance(found, Wait)
+    paused = refused(state, now, 1e9, "retry-after", 0.0)
+    _, found = book(paused, rates, now + jump, want=1, slice_secs=0.2, most_secs=1)
+    assert isinstance(found, Wait) == (jump < 86400) and (not isinstance(found, Wait) or found.secs <= MOST_TOLD_SECS)
+
+
 def test_what_was_booked_before_a_slower_pace_is_not_lost() -> None:
     """Each answer tells a pace; the rest of the second that was booked before it is booked again."""
     world = World()

@@ -88,6 +88,14 @@ def test_slots_of_a_process_that_died_are_free_after_its_lease() -> None:
     assert len(other.running) == 4
 
 
+def test_a_clock_that_is_set_back_keeps_no_slot_of_the_dead() -> None:
+    shares: dict[str, Share] = {}
+    Process("dead", 4, 1.0).step(shares, 4, 90_000.0)
+    other = Process("other", 4, 0.5)
+    other.step(shares, 4, 3_600.0)
+    assert len(other.running) == 4
+
+
 class Crowd(Noting):
     """most: requests that were under way at once. Each takes a while."""
 

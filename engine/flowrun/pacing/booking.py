@@ -17,6 +17,8 @@ LATE = 0.02
 PARTS = 24  # of a counted window: an hour of a day
 FIRST_REFUSAL_SECS, MOST_REFUSAL_SECS = 1.0, 60.0  # pauses after a 429 that does not say how long, doubled each time
 SPARSE = 0.2  # share of a limit under which what is left is spread over the time until it begins anew
+LONGEST_QUEUE_SECS = 600.0
+"""Nothing is booked further ahead; what seems to be was booked before the database's clock was set back."""
 MOST_TOLD = 8  # limits that are remembered; their names come from outside
 MOST_GUESSED_SECS = 60.0  # between two requests, where the system does not say when its limit begins anew
 
@@ -77,6 +79,10 @@ def book(
     if back is not None and state.ready_at == back[1]:
         state = replace(state, ready_at=back[0])
     gap = spacing(state, rates, now)
+    if state.ready_at > now + LONGEST_QUEUE_SECS + 2 * gap + slice_secs:
+        state = replace(state, ready_at=now)
+    if state.paused_until > now + MOST_TOLD_SECS:
+        state = replace(state, paused_until=now + MOST_TOLD_SECS)
     counted = _returned(state.counted, rates.windows, now, unused)
     start = max(now, state.ready_at if gap else 0.0)
     why = f"its pace of one request in {gap:.3g} s" if gap else ""
@@ -89,7 +95,7 @@ def book(
             start, why = max(start, free_at), f"the {window.count} requests of {_words(window.secs)}"
         count = max(1, min(count, room))
     state = replace(state, counted=counted)
-    if start - now > max(0.0, most_secs):
+    if start - now > max(0.0, min(most_secs, LONGEST_QUEUE_SECS)):
         return state, Wait(start - now, why)
     until = start + (count - 1) * gap * (1 + LATE) + gap * LATE if gap else start + slice_secs
     # Under its end, since a part is forgotten when the window has left its beginning behind.
@@ -182,8 +188,9 @@ def _part(window: Window, at: float) -> int:
 
 def _kept(counted: Counted, window: Window, at: float) -> list[list[int]]:
     """Parts that any of the window still touches at this moment; the oldest counts whole until it is past."""
-    oldest = _part(window, at) - PARTS
-    return [[int(part), int(count)] for part, count in counted.get(str(int(window.secs)), ()) if part >= oldest]
+    oldest, newest = _part(window, at) - PARTS, _part(window, at + LONGEST_QUEUE_SECS) + 1
+    kept = counted.get(str(int(window.secs)), ())
+    return [[int(part), int(count)] for part, count in kept if oldest <= part <= newest]
 
 
 def _room(counted: Counted, window: Window, at: float) -> tuple[int, float]:

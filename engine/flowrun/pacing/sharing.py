@@ -28,8 +28,10 @@ def share(
 
     in_use: what runs now, which stays mine until it ends. need: what I would run, that included.
     """
-    mine = next((one for one in shares if one.holder == me and one.until > now), None)
-    others = [one for one in shares if one.holder != me and one.until > now]
+    # A lease that is too long was given before the database's clock was set back; who lives renews it.
+    alive = [one for one in shares if now < one.until <= now + SLOT_LEASE_SECS + 1]
+    mine = next((one for one in alive if one.holder == me), None)
+    others = [one for one in alive if one.holder != me]
     free = total - sum(one.slots for one in others)
     contenders = sum(1 for one in others if one.slots or one.wants) + 1
     fair = max(1, total // contenders)
