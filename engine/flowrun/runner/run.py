@@ -8,7 +8,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,8 +118,9 @@ def run_flow(
             drains[0].run(until)
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="deliver") as pool:
+            jobs = [pool.submit(drain.run, until) for drain in drains]
             try:
-                for job in [pool.submit(drain.run, until) for drain in drains]:
+                for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
                     job.result()
             except BaseException:  # the others are waited for
                 stopping.set()
