@@ -118,6 +118,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a handshake. body: as it is sent."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """ok, and in words what was tried and what came back."""
 
@@ -214,6 +223,14 @@ class Reads(Protocol):
 class Receiver(Protocol):
     def receive(self, request: Request) -> Sequence[Event]:
         """Prove the signature over the raw bytes, then parse. Raises SignatureInvalid; Refused when unreadable."""
+        ...
+
+
+@runtime_checkable
+class Greets(Protocol):
+    def greet(self, request: Request) -> Reply | None:
+        """The answer to a sender that only asks whether it may send here; None when the request is no such question,
+        and ``receive`` gets it. Raises SignatureInvalid."""
         ...
 
 
@@ -336,6 +353,7 @@ __all__ = [
     "Cursor",
     "Event",
     "EventInfo",
+    "Greets",
     "Health",
     "Item",
     "LimitHeaders",
@@ -349,6 +367,7 @@ __all__ = [
     "Receiver",
     "Record",
     "Registry",
+    "Reply",
     "Request",
     "Secret",
     "Source",

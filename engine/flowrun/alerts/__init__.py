@@ -1,6 +1,32 @@
 """Alerts: raised with the outcome that causes them, kept by ``store.alert_book``, told by ``pump``."""
 
 from flowrun.alerts.pump import Told, send_due
-from flowrun.alerts.raising import channels_of, placed, raise_alert, renewed, say_begun, settled, trouble
+from flowrun.alerts.raising import (
+    channels_of,
+    guarded,
+    hears,
+    passed,
+    placed,
+    raise_alert,
+    renewed,
+    say_begun,
+    settled,
+    trouble,
+    unread,
+)
 
-__all__ = ["Told", "channels_of", "placed", "raise_alert", "renewed", "say_begun", "send_due", "settled", "trouble"]
+__all__ = [
+    "Told",
+    "channels_of",
+    "guarded",
+    "hears",
+    "passed",
+    "placed",
+    "raise_alert",
+    "renewed",
+    "say_begun",
+    "send_due",
+    "settled",
+    "trouble",
+    "unread",
+]

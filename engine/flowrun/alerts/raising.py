@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
+from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
 from flowrun.flow.model import Flow
 from flowrun.logs import log
 from flowrun.store import Store
@@ -76,3 +77,45 @@ def channels_of(connection: str, flows: Iterable[Flow]) -> list[str]:
         if connection in used and policy is not None and policy.alert:
             found[policy.alert] = None
     return list(found)
+
+
+def hears(store: Store, flows: Sequence[Flow]) -> Callable[[str, str, str, datetime | None], None]:
+    """What a credential says before a flow stalls over it becomes an alert for whom the flows name for class auth.
+    The function takes (connection, kind, words, expires_at)."""
+
+    def hear(connection: str, kind: str, words: str, expires_at: datetime | None) -> None:
+        with store.transaction() as tx:
+            channels = channels_of(connection, flows)
+            trouble(store, tx, connection, kind, words, channels=channels, expires_at=expires_at)
+
+    return hear
+
+
+def unread(store: Store, flow: Flow, error: ConnectorError) -> None:
+    """The source could not be read: an alert of its connection, where the flow has one for this class."""
+    policy = flow.on_error.get(error.error_class) or flow.on_error.get("other")
+    if policy is None or not policy.alert:
+        return
+    with store.transaction() as tx:
+        raise_alert(
+            store, tx,
+            Incident(policy.alert, error.error_class, error.message, flow=flow.name,
+                     connection=flow.source.connection, owner=flow.owner),
+        )  # fmt: skip
+
+
+def guarded(store: Store, flow: Flow, stopped: GuardStopped) -> None:
+    """An alert for whom the flow names for what no other class covers."""
+    policy = flow.on_error.get("other")
+    if policy is not None and policy.alert:
+        with store.transaction() as tx:
+            raise_alert(store, tx, Incident(policy.alert, "guard", stopped.message, flow=flow.name, owner=flow.owner))
+
+
+def passed(store: Store, flow: Flow, *, read: bool) -> None:
+    """A whole pass went well, which ends what was said of its source (when it was read) and of the flow's guard."""
+    with store.transaction() as tx:
+        if read:
+            settled(store, tx, flow.source.connection, ERROR_CLASSES)
+        if flow.target.guard is not None:
+            store.alerts.settle(tx, flow=flow.name, kinds=("guard",))

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import click
 
-from flowrun.alerts import channels_of, send_due, trouble, words
+from flowrun.alerts import send_due, words
 from flowrun.alerts.channels import Channels
 from flowrun.alerts.webhook import NotSent
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import project_store, who
 from flowrun.diagnostics import near
 from flowrun.errors import ProjectError
-from flowrun.flow.model import Flow
 from flowrun.logs import configure, redact
 from flowrun.project import Environment, Project, load_project
 from flowrun.store import Store
 from flowrun.store.alert_book import AlertBook
 from flowrun.store.alert_rows import Alert, Example, Notice
-from flowrun.tokens import OnTrouble
 from flowrun.values import system_clock
 
 _ENV = click.option("--env", help="The environment; without it the first of flowrun.yaml.")
-
-
-def troubles(store: Store, flows: Sequence[Flow]) -> OnTrouble:
-    """What a credential says before a flow stalls over it becomes an alert for whom the flows name for class auth."""
-
-    def hear(connection: str, kind: str, words: str, expires_at: datetime | None) -> None:
-        with store.transaction() as tx:
-            channels = channels_of(connection, flows)
-            trouble(store, tx, connection, kind, words, channels=channels, expires_at=expires_at)
-
-    return hear
 
 
 _EVENTS = {

@@ -125,7 +125,8 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
 
     What is chosen is first put back durably. When this is cut off, the same again or `flowrun run` goes on.
     """
-    from flowrun.cli.alerts import tell, troubles
+    from flowrun.alerts import hears
+    from flowrun.cli.alerts import tell
     from flowrun.cli.run import Progress, exit_code, print_summary
     from flowrun.connections import opened, vault_of
     from flowrun.runner import run_flow
@@ -140,7 +141,7 @@ def replay(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, as_r
         environment = project.environment(env)
         vault = vault_of(project, store.database, now=system_clock)
         names = (checked.target.connection, *checked.asked)
-        hear = troubles(store, (checked,))
+        hear = hears(store, (checked,))
         with opened(
             project, environment, names, registry,
             now=system_clock, vault=vault, on_trouble=hear, budgets=store.budgets,

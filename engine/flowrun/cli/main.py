@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Say what a run would change at the target; writes nothing."),
     "diff": ("diff", "Compare what two versions of a flow make of recorded records."),
     "run": ("run", "One intake pass of a flow, then deliver."),
+    "serve": ("serve", "Run all flows: webhooks, polls, schedules, reconciliation."),
     "runs": ("runs", "List past runs and their outcomes."),
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),

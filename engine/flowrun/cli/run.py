@@ -11,22 +11,21 @@ from typing import Any
 
 import click
 
-from flowrun.alerts import raise_alert, settled
-from flowrun.cli.alerts import tell, troubles
+from flowrun.alerts import guarded, hears, passed, unread
+from flowrun.cli.alerts import tell
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import held_store, open_flow, opened_store
 from flowrun.cli.records import grouped, read_records
 from flowrun.cli.stopping import stoppable
 from flowrun.connector import Registry
-from flowrun.errors import ERROR_CLASSES, ConnectorError, GuardStopped
+from flowrun.errors import ConnectorError, GuardStopped
 from flowrun.flow.model import Flow, Schedule, Webhook
 from flowrun.logs import configure, redact
 from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan
 from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
-from flowrun.store import Row, Store
-from flowrun.store.alert_rows import Incident
+from flowrun.store import Row
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -103,7 +102,7 @@ def command(
     store = opened_store(project, environment)
     try:
         vault = vault_of(project, store.database, now=system_clock)
-        hear = troubles(store, (checked,))
+        hear = hears(store, (checked,))
         with opened(
             project, environment, names, registry,
             now=system_clock, vault=vault, on_trouble=hear, budgets=store.budgets,
@@ -133,20 +132,16 @@ def command(
                     if error.help:
                         click.echo(f"  = help: {error.help}", err=True)
                     click.echo("what was read before is held and delivered; run again to go on", err=True)
-                    _unread(store, checked, error)
+                    unread(store, checked, error)
                     tell(store, project, environment)
                     return EXIT_OUTSIDE
                 except GuardStopped as stopped:
                     progress.stop()
                     click.echo(f"error: {stopped.message}\n  = help: {stopped.help}", err=True)
-                    _guarded(store, checked, stopped)
+                    guarded(store, checked, stopped)
                     tell(store, project, environment)
                     return EXIT_GUARD
-            with store.transaction() as tx:
-                if source is not None:
-                    settled(store, tx, checked.source.connection, ERROR_CLASSES)
-                if checked.target.guard is not None:
-                    store.alerts.settle(tx, flow=checked.name, kinds=("guard",))
+            passed(store, checked, read=source is not None)
         print_summary(summary)
         if stopping.is_set():
             click.echo("  stopped before its end; run again to go on")
@@ -154,30 +149,6 @@ def command(
     finally:
         store.close()
     return exit_code(summary)
-
-
-def _unread(store: Store, flow: Flow, error: ConnectorError) -> None:
-    """The source failed: an alert of its connection, where the flow has one for this class."""
-    policy = flow.on_error.get(error.error_class) or flow.on_error.get("other")
-    if policy is not None and policy.alert:
-        with store.transaction() as tx:
-            incident = Incident(
-                policy.alert,
-                error.error_class,
-                error.message,
-                flow=flow.name,
-                connection=flow.source.connection,
-                owner=flow.owner,
-            )
-            raise_alert(store, tx, incident)
-
-
-def _guarded(store: Store, flow: Flow, stopped: GuardStopped) -> None:
-    """An alert for whom the flow names for what no other class covers."""
-    policy = flow.on_error.get("other")
-    if policy is not None and policy.alert:
-        with store.transaction() as tx:
-            raise_alert(store, tx, Incident(policy.alert, "guard", stopped.message, flow=flow.name, owner=flow.owner))
 
 
 def not_executed(flow: Flow, from_file: bool) -> list[str]:
@@ -301,7 +272,7 @@ def _planned(
         try:
             vault = vault_of(project, store.database, now=system_clock)
             names = (flow.target.connection, *flow.asked)
-            hear = troubles(store, (flow,))
+            hear = hears(store, (flow,))
             with (
                 opened(
                     project,

@@ -1,8 +1,21 @@
 """Where source, plan, store and writer meet, and nowhere else: one intake pass, then deliver until nothing is due."""
 
-from flowrun.runner.guard import too_much
-from flowrun.runner.intake import query_of, rewind
+from flowrun.runner.guard import check_guard, too_much
+from flowrun.runner.intake import identified, query_of, rewind
 from flowrun.runner.mapping import ROUNDS, apply_all, resolve
-from flowrun.runner.run import Summary, run_flow
+from flowrun.runner.run import SHARED_CLAIM, Drain, Summary, run_flow
 
-__all__ = ["ROUNDS", "Summary", "apply_all", "query_of", "resolve", "rewind", "run_flow", "too_much"]
+__all__ = [
+    "ROUNDS",
+    "SHARED_CLAIM",
+    "Drain",
+    "Summary",
+    "apply_all",
+    "check_guard",
+    "identified",
+    "query_of",
+    "resolve",
+    "rewind",
+    "run_flow",
+    "too_much",
+]

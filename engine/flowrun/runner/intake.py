@@ -42,7 +42,7 @@ class Intake:
         self._seam = seam
         self._limit = limit
         self._patience = patience or Patience(flow.name, time.sleep)
-        self._stopping = stopping
+        self.stopping = stopping
 
     def take(self, source: Source | None, records: Iterable[Mapping[str, Any]] | None) -> None:
         """Raises ConnectorError when the source cannot be read; what was read before is held."""
@@ -70,14 +70,14 @@ class Intake:
 
     def room(self) -> int | None:
         """How many more may be taken in; None: any number."""
-        if self._stopping():
+        if self.stopping():
             return 0
         return None if self._limit is None else max(0, self._limit - self.read)
 
     def hold(self, records: Sequence[Mapping[str, Any]], cursor: str | None) -> None:
         """Identify and hold, with the cursor, in one transaction."""
         self.read += len(records)
-        self.add([self.identified(record) for record in records], cursor)
+        self.add([identified(self.plan, record) for record in records], cursor)
 
     def add(self, incoming: Sequence[Incoming], cursor: str | None) -> None:
         """Done twice it adds nothing, so a database that is away is waited for."""
@@ -86,14 +86,15 @@ class Intake:
         )
         self._seam("taken")
 
-    def identified(self, record: Mapping[str, Any]) -> Incoming:
-        """A record without an identity keeps a key of its own (``?…``), so that nothing is dropped; why it has none
-        is said when it is mapped."""
-        identity = self.plan.identify(record)
-        if isinstance(identity, Identity) and not any(map(unfit, identity.names)):
-            return Incoming(identity.key or "", identity.version, identity.lane or "", record)
-        stray = f"?{fingerprint(record)[:12]}"
-        return Incoming(stray, None, stray, record)
+
+def identified(plan: Plan, record: Mapping[str, Any]) -> Incoming:
+    """A record as the inbox takes it. One without an identity keeps a key of its own (``?…``), so that nothing is
+    dropped; why it has none is said when it is mapped."""
+    identity = plan.identify(record)
+    if isinstance(identity, Identity) and not any(map(unfit, identity.names)):
+        return Incoming(identity.key or "", identity.version, identity.lane or "", record)
+    stray = f"?{fingerprint(record)[:12]}"
+    return Incoming(stray, None, stray, record)
 
 
 class Groups:
@@ -116,6 +117,8 @@ class Groups:
             for page in source.read(query):
                 self._gather(page.records)
                 last = page.cursor.value if page.cursor is not None else last
+                if intake.stopping():  # groups are held whole or not at all
+                    return
             if query.since is not None:
                 self._read_again(source, query)
             else:
@@ -125,7 +128,7 @@ class Groups:
         whole = room is None or room >= len(groups)  # what --limit leaves out is read again
         if complete and whole:
             groups += [{"key": name, "rows": []} for name in self._vanished()]
-        incoming = [intake.identified(record) for record in (*groups[:room], *self.strays)]
+        incoming = [identified(intake.plan, record) for record in (*groups[:room], *self.strays)]
         intake.add(incoming, last if query.cursor and whole else None)
 
     def _gather(self, found: Iterable[Mapping[str, Any]]) -> None:

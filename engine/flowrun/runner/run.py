@@ -75,12 +75,14 @@ def run_flow(
     seams: Seams | None = None,
     report: Callable[[Row, str, str], None] | None = None,
     intake: bool = True,
+    deliver: bool = True,
     stopping: threading.Event | None = None,
 ) -> Summary:
     """One intake pass (from ``records``, else from ``source``), then deliver.
 
     wait_secs: retries that are due within this time are waited for; later ones stay for the next run.
     connections: connectors by name, for live look-ups. intake False: only deliver what is held.
+    deliver False: only take in.
     workers: threads that deliver, each holding lanes of its own. stopping: once it is set, calls under way are
     finished, nothing new begins, and the rest waits for the next run. sleep: in place of waiting for it.
     Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, StoreError.
@@ -107,8 +109,8 @@ def run_flow(
         for _ in range(workers)
     ]
 
-    def deliver() -> None:
-        if stopping.is_set():
+    def send() -> None:
+        if stopping.is_set() or not deliver:
             return
         if not override_guard:
             patience(lambda: check_guard(flow, plan, store, connections or {}))
@@ -150,9 +152,9 @@ def run_flow(
                 with gate.patience(lambda: max(wait_secs, gate.PATIENCE_SECS), sleep=sleep):
                     taking.take(source, records)
         except (ConnectorError, NoRoom):  # what was read is held; any other end (a person's Ctrl-C) is an end
-            deliver()
+            send()
             raise
-        deliver()
+        send()
     except BaseException as error:
         if isinstance(error, NoRoom) or not isinstance(error, StoreError):  # else its end cannot be noted either
             patience(end)

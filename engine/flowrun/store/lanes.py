@@ -184,6 +184,15 @@ class Lanes:
             due, held = tx.execute(query).one()
         return None if due is None else float(due) - now, bool(held)
 
+    def due_flows(self, flows: Sequence[str], most: int) -> tuple[dict[str, int], float | None]:
+        """Of these flows, those with lanes that may be claimed now, and how many (counted up to ``most``); and seconds
+        until the next lane is due, None when none is."""
+        with self._db.transaction() as tx:
+            now = self._db.time(tx)
+            found = st.DUE_FLOWS.run(tx, now=now, most=most, rows=[[flow] for flow in flows]).all()
+        after = [due for _, _, due in found if due is not None]
+        return {flow: int(count) for flow, count, _ in found if count}, min(after) - now if after else None
+
     def waiting(self, flow: str) -> int:
         """Open records of a flow."""
         r = t.records.c

@@ -35,6 +35,7 @@ _IS_UNSENT = text("state IN ('received', 'dead')")
 _IS_FLAGGED = text("flag IS NOT NULL")
 _FAILED = text("error_class IS NOT NULL")
 _ARRIVED = text("target_id IS NOT NULL")
+_IS_DUE = text("due IS NOT NULL")
 
 records = Table(
     "records",
@@ -258,6 +259,39 @@ alert_notices = Table(
     Column("sent_at", Float),
     Index("alert_notices_by_state", "state", "due"),
     Index("alert_notices_by_alert", "alert"),
+)
+
+events = Table(  # what arrived at the door: its sender's id is remembered, a thin one waits to be read back
+    "events",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("connection", String(100), nullable=False),
+    Column("event_id", Text),  # the sender's; None: it gave none
+    Column("name", String(100), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("record", LargeBinary),  # of a thin event until it is read back
+    Column("due", Float),  # when it may be read back; while a worker does, when its lease ends; None: nothing to do
+    Column("tries", Integer, nullable=False),
+    Column("error", Text),  # of the last try, or why it was given up
+    Column("at", Float, nullable=False),
+    UniqueConstraint("connection", "event_id", name="events_once"),
+    Index("events_due", "due", sqlite_where=_IS_DUE, postgresql_where=_IS_DUE),
+    Index("events_by_time", "at"),
+    sqlite_autoincrement=True,
+)
+
+schedules = Table(  # what a service does by the clock, and which process is at it
+    "schedules",
+    metadata,
+    Column("flow", String(100), primary_key=True),
+    Column("kind", String(10), primary_key=True),  # poll, schedule, reconcile
+    Column("spec", Text, nullable=False),  # as the flow says it; another one is reckoned anew
+    Column("due", Float, nullable=False),
+    Column("worker", String(64)),
+    Column("held_until", Float),
+    Column("started_at", Float),  # of the last pass
+    Column("ended_at", Float),
+    Column("error", Text),  # of the last pass
 )
 
 audit = Table(

@@ -32,11 +32,13 @@ from flowrun.store import schema as t
 from flowrun.store.alert_rows import FACTS, told_of
 from flowrun.store.cover import MARK, Cover
 from flowrun.store.database import Database
+from flowrun.store.events import event_place
 from flowrun.store.rows import ANSWER, BODY, DETAIL, HELP, MESSAGE, PAYLOAD, SENT
 
 PART = 200  # rows of one transaction
 PASSES = 8  # through the store; each takes what others wrote or held during the one before
 _PAUSE_SECS = 0.25  # before another pass
+_BREATH_SECS = 0.005  # between two parts on SQLite, where who waits for the lock gets it only when he looks at a gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ PLACES = (
     Place(
         t.journal, "id", {"body": _of_intent(SENT), "response": _of_intent(ANSWER)},
         lambda row: f"what was sent as {row['flow']} {row['intent']} #{row['seq']}",
+    ),
+    Place(
+        t.events, "id",
+        {"record": lambda row: event_place(row["connection"], row["event_id"], row["object"], row["at"])},
+        lambda row: f"event {row['connection']} {row['event_id'] or ''} #{row['id']}",
     ),
     Place(
         t.history, "id", {"detail": lambda row: (DETAIL, row["seq"], row["event"], row["at"])},
@@ -167,6 +174,8 @@ def _through(database: Database, place: Place) -> Iterator[tuple[int, list[str]]
             if changed:
                 tx.execute(change, changed)
         yield len(changed), unopened
+        if not database.shared:
+            time.sleep(_BREATH_SECS)
 
 
 def _anew(place: Place, row: Any, cover: Cover) -> dict[str, Any]:

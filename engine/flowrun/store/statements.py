@@ -163,6 +163,25 @@ MOVE_HEADS = Statement(
     key="text", version="text", fingerprint="text",
 )  # fmt: skip
 
+EVENTS = Statement(
+    """
+    INSERT INTO events (connection, event_id, name, object, record, due, tries, at)
+    SELECT new.connection, new.event_id, new.name, new.object, new.record,
+        CASE WHEN new.record IS NULL THEN NULL ELSE :now + 0.0 END, 0, :now
+    FROM {rows} WHERE true ORDER BY new.n ON CONFLICT (connection, event_id) DO NOTHING RETURNING connection, event_id
+    """,
+    connection="text", event_id="text", name="text", object="text", record="bytes",
+)  # fmt: skip
+CLAIM_EVENTS = Statement(
+    """
+    WITH chosen AS MATERIALIZED (
+        SELECT id FROM events WHERE due IS NOT NULL AND due <= :now ORDER BY due, id LIMIT :limit {skip_locked}
+    )
+    UPDATE events SET due = :ends WHERE id IN (SELECT id FROM chosen)
+    RETURNING id, connection, event_id, name, object, record, tries, at
+    """
+)
+
 # -- claims ------------------------------------------------------------------------------------------------------------
 
 CLAIM = Statement(
@@ -259,6 +278,19 @@ UNSENT_OF = Statement(
 )
 KNOWN = Statement(
     "SELECT intent, seq, state, fingerprint, target_id, how, at FROM journal WHERE flow = :flow AND intent {names}"
+)
+
+DUE_FLOWS = Statement(
+    # By the index, flow by flow: an outage leaves many lanes that are due later.
+    """
+    SELECT new.flow, (
+        SELECT count(*) FROM (
+            SELECT id FROM lanes WHERE lanes.flow = new.flow AND lanes.due <= :now LIMIT :most
+        ) AS ready
+    ), (SELECT min(lanes.due) FROM lanes WHERE lanes.flow = new.flow AND lanes.due > :now)
+    FROM {rows}
+    """,
+    flow="text",
 )
 
 # -- what is asked once a claim ----------------------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from flowrun.store.budgets import Budgets
 from flowrun.store.circuits import Circuits
 from flowrun.store.cover import Cover
 from flowrun.store.database import Database, open_database
+from flowrun.store.events import Events
 from flowrun.store.inbox import Cursors, Inbox, current_cursor
 from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
 from flowrun.store.rows import ANSWER, Row, row_of
+from flowrun.store.schedules import Schedules
 from flowrun.store.sealing import put_over
 from flowrun.store.xrefs import Xrefs
 from flowrun.values import Clock, encode_json
@@ -49,6 +51,8 @@ class Store:
         self.database = database
         self.inbox = Inbox(database)
         self.cursors = Cursors(database)
+        self.events = Events(database, self.inbox)
+        self.schedules = Schedules(database)
         self.lanes = Lanes(database)
         self.xrefs = Xrefs(database)
         self.alerts = AlertBook(database)
@@ -65,6 +69,8 @@ class Store:
             now = self.database.time(tx)
             held = t.lanes.c.worker.is_not(None)
             tx.execute(update(t.lanes).where(held).values(due=now, worker=None))
+            tx.execute(update(t.events).where(t.events.c.due > now, t.events.c.tries == 0).values(due=now))
+            tx.execute(update(t.schedules).values(worker=None, held_until=None))
 
     def close(self) -> None:
         self.database.close()
@@ -141,6 +147,19 @@ class Store:
                 )
                 return int(pages) * int(page)
             return int(tx.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
+
+    def waiting(self, most: int) -> int:
+        """Records of all flows that wait for delivery, counted up to ``most``."""
+        some = select(t.records.c.seq).where(t.is_open(t.records.c.state)).limit(most).subquery()
+        with self.transaction() as tx:
+            return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
+
+    def token_ends(self) -> list[tuple[str, float]]:
+        """(connection, seconds since 1970) of each stored token that ends."""
+        o = t.tokens.c
+        query = select(o.connection, o.expires_at).where(o.expires_at.is_not(None)).order_by(o.connection)
+        with self.transaction() as tx:
+            return [(connection, float(ends)) for connection, ends in tx.execute(query)]
 
     def receipt(self, seq: int) -> Mapping[str, Any] | None:
         """target_id, created, how, response (JSON bytes), at, flow, intent: of a record that was delivered."""
