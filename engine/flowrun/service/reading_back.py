@@ -32,6 +32,8 @@ class ReadingBack:
 
     def tick(self) -> float:
         """Read back what is due. Returns the seconds until more may be."""
+        if self._ending.is_set():
+            return 60.0
         thins = self._store.events.claim(AT_ONCE, LEASE_SECS)
         for _ in self._pool.map(self._one, thins):
             pass
@@ -41,8 +43,11 @@ class ReadingBack:
         return 60.0 if due is None else max(0.0, due)
 
     def stop(self) -> None:
-        """Nothing waits for its turn at a system any more."""
+        """Nothing is begun any more, nor waits for its turn at a system."""
         self._ending.set()
+
+    def close(self) -> None:
+        """After the last look."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, thin: Thin) -> None:

@@ -92,6 +92,7 @@ class Service:
         whole = self._passes.stop(left()) and whole
         for loop in self._loops:
             whole = loop.join(left()) and whole
+        self._reading.close()
         return whole
 
     # -- how it is -------------------------------------------------------------------------------------------------
