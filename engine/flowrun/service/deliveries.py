@@ -54,7 +54,7 @@ class Deliveries:
     def stop(self, grace_secs: float) -> bool:
         """Begin no further call, and wait for those that are on their way. False when some are not back in time."""
         self._ending.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False)  # what is queued sees that it is to end, and is counted off
         until = time.monotonic() + grace_secs
         while self.delivering and time.monotonic() < until:
             time.sleep(0.02)

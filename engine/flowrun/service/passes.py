@@ -94,7 +94,7 @@ class Passes:
     def stop(self, grace_secs: float) -> bool:
         """Passes end after the page that they are at; the next process reads on from there. False when some do not."""
         self._ending.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False)  # what is queued sees that it is to end, and is counted off
         until = time.monotonic() + grace_secs
         while self._at and time.monotonic() < until:
             time.sleep(0.02)
