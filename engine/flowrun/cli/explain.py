@@ -138,18 +138,18 @@ def _answers(
     """What the record looks up in the store, and with ``live`` in other systems."""
     if not any(lookup.kind in ("xref", "connection") for lookup in flow.lookups.values()):
         return Snapshot(closed=True)
-    from flowrun.testing.recording import applied
+    from flowrun.planning.looking import looked_up
 
     environment = project.environment(env)
     with ExitStack() as stack:
         store = stack.enter_context(closing(held_store(project, environment)))
-        connections: dict[str, Any] = {}
+        connections: dict[str, Any] | None = None
         if live:
             from flowrun.connections import opened
             from flowrun.values import system_clock
 
             connections = stack.enter_context(opened(project, environment, flow.asked, registry, now=system_clock))
-        _, snapshot = applied(flow, plan, record, store, connections)
+        snapshot = looked_up(flow, plan, record, store, connections)
     for name in snapshot.held:
         if flow.lookups[name].kind == "connection" and not live:
             click.echo(f"note: lookup '{name}' asks a live system; without --live it has no row", err=True)

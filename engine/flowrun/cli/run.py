@@ -25,7 +25,7 @@ from flowrun.masking import mask_of
 from flowrun.plan import Mapped, Plan
 from flowrun.project import Environment, Project
 from flowrun.runner import Summary, apply_all, query_of, run_flow
-from flowrun.store import Row
+from flowrun.store import Incoming, Row
 from flowrun.testing.flow_tests import describe
 from flowrun.values import encode_json, system_clock
 
@@ -318,6 +318,8 @@ def _planned(
 
 def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: int | None, connections: Any) -> int:
     """One JSON line per record that would be sent; the rest in words on standard error."""
+    from flowrun.planning.taking import row_of
+
     failed = False
     count = 0
     mask = mask_of(flow)
@@ -329,7 +331,7 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
         count += 1
         identity = plan.identify(record)
         key = getattr(identity, "key", "?")
-        row = _row(flow, key, record, count)
+        row = row_of(flow.name, Incoming(key, None, key, record), count, "received", None)
         outcome = apply_all(flow, plan, store, [row], connections)[0]
         if isinstance(outcome, Mapped):
             click.echo(
@@ -343,23 +345,3 @@ def _dry(flow: Flow, plan: Any, store: Any, source: Any, records: Any, limit: in
             click.echo(f"{key}: {said}", err=True)
     click.echo(f"dry run: {count} records; nothing was sent or held", err=True)
     return EXIT_FINDINGS if failed else EXIT_OK
-
-
-def _row(flow: Flow, key: str, record: Any, seq: int) -> Row:
-    empty = dict.fromkeys(Row.__struct_fields__)
-    return Row(
-        **{
-            **empty,
-            "seq": seq,
-            "flow": flow.name,
-            "key": key,
-            "lane": key,
-            "state": "received",
-            "payload": record,
-            "attempts": 0,
-            "edited": False,
-            "lane_id": 0,
-            "received_at": 0.0,
-            "changed_at": 0.0,
-        }
-    )

@@ -79,8 +79,8 @@ def compare(
         before, after = Snapshot(), Snapshot()
         outcomes = zip(
             rows,
-            apply_all(old.flow, old.plan, store, rows, connections or {}, before),
-            apply_all(new.flow, new.plan, store, rows, connections or {}, after),
+            apply_all(old.flow, old.plan, store, rows, connections or {}, before, raises=True),
+            apply_all(new.flow, new.plan, store, rows, connections or {}, after, raises=True),
             strict=True,
         )
         for row, was, now in outcomes:

@@ -2,11 +2,10 @@
 
 from flowrun.runner.guard import check_guard, too_much
 from flowrun.runner.intake import identified, query_of, rewind
-from flowrun.runner.mapping import ROUNDS, apply_all, resolve
+from flowrun.runner.mapping import apply_all, resolve
 from flowrun.runner.run import SHARED_CLAIM, Drain, Summary, run_flow
 
 __all__ = [
-    "ROUNDS",
     "SHARED_CLAIM",
     "Drain",
     "Summary",

@@ -23,13 +23,16 @@ def apply_all(
     rows: Sequence[Row],
     connections: Mapping[str, Any],
     snapshot: Snapshot | None = None,
+    *,
+    raises: bool = False,
 ) -> list[Mapped | Skipped | Rejected]:
     """Map a batch; wanted keys of all its records are resolved with one query per table and round.
 
     One round finds all the cross-references of a record; a further one is needed only where a look-up's key depends on
     another look-up's answer, and for each live look-up.
 
-    snapshot: filled with what was looked up, for who asks why.
+    snapshot: filled with what was looked up, for who asks why. raises: the ConnectorError of a live look-up's system
+    instead of rejecting the records that wait for it.
     """
     snapshot = Snapshot() if snapshot is None else snapshot
     xrefs = frozenset(name for name, lookup in flow.lookups.items() if lookup.kind == "xref")
@@ -59,6 +62,8 @@ def apply_all(
             except BudgetSpent:  # nothing was asked: all of it waits
                 raise
             except ConnectorError as error:  # a live lookup's system: its records follow on_error, others go on
+                if raises:
+                    raise
                 refused = Rejected(error.error_class, "", f"lookup '{name}': {error.message}", help=error.help)
                 found.update((row.seq, refused) for row in open_ if name in missing[row.seq])
         open_ = [row for row in open_ if row.seq not in found]

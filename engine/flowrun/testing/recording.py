@@ -11,8 +11,8 @@ from flowrun.errors import ProjectError
 from flowrun.flow.model import Flow
 from flowrun.lookups import MISS, Key, Snapshot
 from flowrun.masking import mask_of
-from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, Wanted
-from flowrun.runner import ROUNDS, resolve
+from flowrun.plan import Mapped, Plan, Rejected, Skipped, Wanted
+from flowrun.planning.looking import looked_up
 from flowrun.store import Row, Store
 from flowrun.testing.flow_tests import record_name
 from flowrun.values import encode_json
@@ -52,31 +52,13 @@ def _stood_in(value: Any, shown: Any, original: Any) -> Any:
     return "x" * len(original) if isinstance(original, str) else int("1" * len(str(original).split(".")[0].lstrip("-")))
 
 
-def applied(
-    flow: Flow, plan: Plan, record: Mapping[str, Any], store: Store, connections: Mapping[str, Any]
-) -> tuple[Outcome, Snapshot]:
-    """What comes of one record, and all that it looked up. Live look-ups are asked through ``connections``; one whose
-    connection is not among them has no row."""
-    snapshot = Snapshot()
-    outcome = plan.apply(record, snapshot)
-    for _ in range(ROUNDS):
-        if not isinstance(outcome, Wanted):
-            break
-        for name, keys in outcome.keys.items():
-            known = flow.lookups[name].kind == "xref" or flow.lookups[name].connection in connections
-            answers = resolve(flow, store, name, set(keys), connections) if known else dict.fromkeys(keys, MISS)
-            snapshot.add(name, answers)
-        outcome = plan.apply(record, snapshot)
-    return outcome, snapshot
-
-
 def recorded(flow: Flow, plan: Plan, row: Row, store: Store) -> str:
     """The YAML of a test for this record, as it comes out now. Raises ProjectError when nothing can be said of it."""
     record = _stood_in(mask(row.payload), mask_of(flow).record(row.payload), row.payload)
-    real, looked_up = applied(flow, plan, row.payload, store, {})
-    if isinstance(real, Wanted):
+    known = looked_up(flow, plan, row.payload, store)
+    if isinstance(plan.apply(row.payload, known), Wanted):
         raise ProjectError(f"record {row.key} needs look-ups that depend on each other without end")
-    heard = _Heard(looked_up)
+    heard = _Heard(known)
     plan.apply(row.payload, heard)
     masked = _StoodIn(heard.answers)
     plan.apply(record, masked)
