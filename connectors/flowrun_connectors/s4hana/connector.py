@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import httpx
 
 from flowrun.connector import (
+    Event,
     EventInfo,
     Health,
     Item,
@@ -17,14 +18,17 @@ from flowrun.connector import (
     Query,
     Receipt,
     Record,
+    Reply,
+    Request,
+    Secret,
     Verdict,
     setting,
 )
 from flowrun.contract import Shape
-from flowrun.errors import ConnectorError, NotFound, Refused
+from flowrun.errors import ConnectorError, NotFound, Refused, SignatureInvalid
 from flowrun.values import Clock
 from flowrun_connectors._odata.edmx import Metadata
-from flowrun_connectors.s4hana import reading, writing
+from flowrun_connectors.s4hana import events, reading, writing
 from flowrun_connectors.s4hana.derive import derive
 from flowrun_connectors.s4hana.objects import SERVICES, Service, shape
 from flowrun_connectors.s4hana.session import Session
@@ -42,6 +46,16 @@ class S4Settings:
         default=None,
         example="[VL/046]",
     )
+    webhook_user: str = setting("The user that Event Mesh's webhook subscription sends (Basic).", default="flowrun")
+    webhook_secret: Any = setting(
+        "Its password, or the key that it sends as x-api-key; a list while it is changed.", default=None
+    )
+
+    def __post_init__(self) -> None:
+        given = self.webhook_secret
+        listed = given if isinstance(given, list | tuple) else [] if given in (None, "") else [given]
+        secrets = tuple(one if isinstance(one, Secret) else Secret(str(one), "webhook_secret") for one in listed)
+        object.__setattr__(self, "webhook_secret", secrets)
 
 
 class S4Hana:
@@ -50,7 +64,7 @@ class S4Hana:
     Settings: ClassVar[type] = S4Settings
     title: ClassVar[str] = "SAP S/4HANA"
     simulator: ClassVar[str] = "flowrun_connectors.s4hana.simulator:S4HanaSimulator"
-    events: ClassVar[Mapping[str, EventInfo]] = {}
+    events: ClassVar[Mapping[str, EventInfo]] = events.EVENTS
     error_classes: ClassVar[frozenset[str]] = frozenset(
         {"rate_limited", "network", "auth", "rejected", "not_found", "conflict", "unknown_outcome", "other"}
     )
@@ -124,6 +138,23 @@ class S4Hana:
             return self._writer.create(item) if item.action == "create" else self._writer.update(item)
         except ConnectorError as error:
             return error
+
+    def greet(self, request: Request) -> Reply | None:
+        """Event Mesh's handshake. Raises SignatureInvalid."""
+        if request.method != "OPTIONS":
+            return None
+        self._prove(request)
+        return events.greeting(request)
+
+    def receive(self, request: Request) -> Sequence[Event]:
+        """Events name a document, which is read back over OData. Raises SignatureInvalid, Refused."""
+        self._prove(request)
+        return events.parse(request)
+
+    def _prove(self, request: Request) -> None:
+        if not self.settings.webhook_secret:
+            raise SignatureInvalid("the webhook's credentials do not hold")
+        events.verify(request, self.settings.webhook_user, self.settings.webhook_secret)
 
     def check(self) -> Health:
         """Reads one sales order and fetches a token: user, scenario, client and cookies in two calls."""

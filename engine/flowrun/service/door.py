@@ -87,7 +87,7 @@ class Door:
             if greeting is not None:
                 return "greeted", 0, greeting
             if request.method != "POST":
-                raise Turned(405, "webhooks are POSTed here", "refused")
+                raise SignatureInvalid("no event comes so")
             arrivals, unheard = self._hooks.arrivals(connection, request)
         except SignatureInvalid:
             raise Turned(401, "the webhook's signature does not hold", "unsigned") from None

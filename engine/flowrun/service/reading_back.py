@@ -75,13 +75,14 @@ class ReadingBack:
         connector = self._connections[thin.connection]
         if not isinstance(connector, Reads):
             raise ConnectorError(f"connection '{thin.connection}' cannot read one record by key")
-        read: dict[tuple[str, ...], Record | None] = {}
+        read: dict[tuple[str, tuple[str, ...]], Record | None] = {}
         found = {}
         for one in listening:
-            expand = tuple(one.flow.source.expand)
-            if expand not in read:
-                read[expand] = connector.get(thin.object, thin.record, expand)
-            found[one.flow.name] = read[expand]
+            source = one.flow.source  # its object may be another view of the event's, such as V4's
+            way = source.object, tuple(source.expand)
+            if way not in read:
+                read[way] = connector.get(source.object, thin.record, source.expand)
+            found[one.flow.name] = read[way]
         return found
 
     def _took(self, thin: Thin, found: dict[str, Record | None]) -> None:

@@ -60,16 +60,16 @@ class Service:
         self._telling = Loop("alerts", self._tell, TELL_SECS)
         self._cleaning = Loop("clean", self._clean, CLEAN_SECS)
         self._loops = (self._delivering, self._reading_loop, self._scheduling, self._telling, self._cleaning)
-        self._acceptor = Acceptor(self.store.events, self._taken)
+        self.acceptor = Acceptor(self.store.events, self._taken)
         self._deliveries.freed = self._delivering.wake
         self._passes.freed = self._wake
-        door = Door(self.hooks, self._acceptor, now=now, counted=self._count, full=self._fullness)
+        door = Door(self.hooks, self.acceptor, now=now, counted=self._count, full=self._fullness)
         self.app: Any = make_app(door, troubles=self.troubles, ready=self._unready, metrics=self.metrics.text)
 
     def start(self) -> None:
         """Raises StoreError."""
         self._passes.begin()
-        self._acceptor.start()
+        self.acceptor.start()
         for loop in self._loops:
             loop.start()
 
@@ -84,7 +84,7 @@ class Service:
         def left() -> float:
             return max(0.1, until - time.monotonic())
 
-        whole = self._acceptor.stop(left())
+        whole = self.acceptor.stop(left())
         self._reading.stop()
         for loop in (self._delivering, self._scheduling):  # nothing is handed out any more when their threads end
             whole = loop.join(left()) and whole
