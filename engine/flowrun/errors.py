@@ -48,6 +48,10 @@ class GuardStopped(FlowrunError):
     """A run wanted to change more than its ``guard`` allows; nothing was sent (exit code 3)."""
 
 
+class Paused(FlowrunError):
+    """A person has paused the flow, or a connection it calls; nothing was begun (exit code 3)."""
+
+
 class ExpressionError(FlowrunError, ValueError):
     """Compile time: syntax, unknown name or function, arity, type. At run time: see DataError.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flowrun.errors import ConnectorError, FlowrunError, InvalidFlow, StoreError
+from flowrun.errors import ConnectorError, FlowrunError, InvalidFlow, Paused, StoreError
 
 atexit.register(
     gc.freeze
@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare what two versions of a flow make of recorded records."),
     "run": ("run", "One intake pass of a flow, then deliver."),
     "serve": ("serve", "Run all flows: webhooks, polls, schedules, reconciliation."),
+    "pause": ("pause", "Stop a flow, or all calls to a connection, until a person resumes it."),
+    "resume": ("resume", "Let a paused flow or connection go on."),
     "runs": ("runs", "List past runs and their outcomes."),
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
@@ -89,7 +91,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(argv: list[str] | None = None) -> Any:
-    """Run the command line; the exit code says who acts next (0 fine, 1 findings, 2 usage, 3 guard, 4 outside)."""
+    """Run the command line; the exit code says who acts: 0 fine, 1 findings, 2 usage, 3 guard or pause, 4 outside."""
     try:
         code = cli.main(args=argv, prog_name="flowrun", standalone_mode=False)
     except click.exceptions.Abort:
@@ -125,4 +127,6 @@ def _report(error: FlowrunError) -> int:
     click.echo(f"error: {error.message}", err=True)
     if error.help:
         click.echo(f"  = help: {error.help}", err=True)
+    if isinstance(error, Paused):
+        return EXIT_GUARD
     return EXIT_OUTSIDE if isinstance(error, ConnectorError | StoreError) else EXIT_USAGE

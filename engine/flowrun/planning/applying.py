@@ -20,7 +20,7 @@ from flowrun.planning.changes import ABSENT, changes, over, within
 from flowrun.planning.document import PlanRefused
 from flowrun.planning.making import SENDS
 from flowrun.planning.target import Reader, Seen
-from flowrun.runner import Summary, resolve
+from flowrun.runner import Summary, refuse_paused, resolve
 from flowrun.runner.run import CLAIM
 from flowrun.store import Ending, Held, Incoming, Row, Store, fingerprint
 from flowrun.store.reading import heads_of
@@ -71,7 +71,7 @@ def apply_plan(
     sleep: Callable[[float], None] = time.sleep,
     report: Callable[[Row, str, str], None] | None = None,
 ) -> Applied:
-    """Do what the plan says, or nothing. Raises PlanRefused with what moved, ConnectorError, StoreError."""
+    """Do what the plan says, or nothing. Raises PlanRefused with what moved, Paused, ConnectorError, StoreError."""
     _same_ground(document, flow, environment, values)
     planned = [_Planned(facts) for facts in document["records"]]
     for one in planned:
@@ -86,6 +86,7 @@ def apply_plan(
             moved=tuple(moved),
             help=_AGAIN.format(flow=flow.name),
         )
+    refuse_paused(flow, store, reads=False, delivers=True)
     run = store.begin_run(flow.name, environment, flow.hash)
     summary = Summary(flow.name, run)
     guarded = _OnlyPlanned(target, [one.facts["body"] for one in todo if one.action in SENDS])

@@ -22,6 +22,7 @@ from flowrun.runner.guard import check_guard
 from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
 from flowrun.runner.patience import Patience
+from flowrun.runner.pausing import Watch, refuse_paused
 from flowrun.store import Held, Row, Store
 from flowrun.store.circuits import Circuit
 from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
@@ -85,28 +86,31 @@ def run_flow(
     deliver False: only take in.
     workers: threads that deliver, each holding lanes of its own. stopping: once it is set, calls under way are
     finished, nothing new begins, and the rest waits for the next run. sleep: in place of waiting for it.
-    Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, StoreError.
+    Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, Paused, StoreError.
     """
     stopping = stopping or threading.Event()
     sleep = sleep or stopping.wait
     patience = Patience(flow.name, sleep)
+    patience(lambda: refuse_paused(flow, store, reads=source is not None, delivers=deliver))
     run = patience(lambda: store.begin_run(flow.name, environment, flow.hash))
     summary = Summary(flow.name, run)
     before = dict(store.budgets.waits)
-    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience, stopping.is_set)
+    reading = Watch(flow, store, stopping.is_set, reads=True)
+    taking = Intake(flow, plan, store, run, seams or (lambda name: None), limit, patience, reading)
+    watches = [Watch(flow, store, stopping.is_set) for _ in range(workers)]
     drains = [
         Drain(
             flow,
             plan,
             store,
-            Writer(flow, plan, target, store, seams=seams, report=report, stopping=stopping.is_set),
+            Writer(flow, plan, target, store, seams=seams, report=report, stopping=watch),
             connections or {},
             sleep,
             patience,
             alone=workers == 1 and not store.database.shared,
-            stopping=stopping.is_set,
+            stopping=watch,
         )
-        for _ in range(workers)
+        for watch in watches
     ]
 
     def send() -> None:

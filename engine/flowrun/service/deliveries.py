@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from flowrun.alerts import guarded, passed
 from flowrun.errors import FlowrunError, GuardStopped, StoreGone
 from flowrun.logs import log
-from flowrun.runner import SHARED_CLAIM, Drain, check_guard
+from flowrun.runner import SHARED_CLAIM, Drain, Watch, check_guard, delivers_by
 from flowrun.service.deployment import Deployed, Deployment
+from flowrun.store.pauses import first_of
 from flowrun.writer import Writer
 
 GUARD_SECS = 60.0  # between two tries of what a guard stopped
@@ -37,7 +38,12 @@ class Deliveries:
 
     def tick(self) -> float:
         """Hand out what is due. Returns the seconds until more may be."""
-        names = [name for name in self._deployment.names() if self._rest.get(name, 0.0) <= time.monotonic()]
+        paused = self._store.pauses.all()
+        names = [
+            name
+            for name, one in self._deployment.flows.items()
+            if self._rest.get(name, 0.0) <= time.monotonic() and not first_of(paused, name, delivers_by(one.flow))
+        ]
         if not names or self._ending.is_set():
             return 1.0
         due, next_in = self._store.lanes.due_flows(names, self._workers * SHARED_CLAIM)
@@ -81,10 +87,11 @@ class Deliveries:
                 passed(self._store, flow, read=False)
             target = self._deployment.connections[flow.target.connection]
             ending = self._ending
-            writer = Writer(flow, one.plan, target, self._store, stopping=ending.is_set)
+            stopping = Watch(flow, self._store, ending.is_set)
+            writer = Writer(flow, one.plan, target, self._store, stopping=stopping)
             drain = Drain(
                 flow, one.plan, self._store, writer, self._deployment.connections, ending.wait,
-                alone=False, stopping=ending.is_set,
+                alone=False, stopping=stopping,
             )  # fmt: skip
             drain.run(self._store.time())
             if writer.counts.paused:

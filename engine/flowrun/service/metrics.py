@@ -101,10 +101,13 @@ class _Held(Collector):
             late.add_metric((pass_.flow, pass_.kind), pass_.due - now)
             failed.add_metric((pass_.flow, pass_.kind), 1 if pass_.error else 0)
         alerts = GaugeMetricFamily("flowrun_open_alerts", "Alerts that are open.", value=len(store.alerts.open()))
+        paused = GaugeMetricFamily("flowrun_paused", "1: a person has paused it.", labels=("kind", "name"))
+        for pause in store.pauses.all():
+            paused.add_metric((pause.kind, pause.name), 1)
         expiry = GaugeMetricFamily(
             "flowrun_token_expiry_seconds", "Until the stored token ends.", labels=("connection",)
         )
         for connection, ends in store.token_ends():
             expiry.add_metric((connection,), ends - now)
         up = GaugeMetricFamily("flowrun_store_up", "Whether the store answers.", value=1)
-        return [records, oldest, thin, circuits, late, failed, alerts, expiry, up]
+        return [records, oldest, thin, circuits, late, failed, alerts, paused, expiry, up]

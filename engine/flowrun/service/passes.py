@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from flowrun.alerts import passed, unread
-from flowrun.errors import ConnectorError, FlowrunError
+from flowrun.errors import ConnectorError, FlowrunError, Paused
 from flowrun.flow.model import Flow, Poll, Schedule, Webhook
 from flowrun.logs import log, redact
-from flowrun.runner import Summary, run_flow
+from flowrun.runner import Summary, reads_from, run_flow
 from flowrun.service.deployment import Deployment
+from flowrun.store.pauses import first_of
 from flowrun.store.schedules import Due, Name
 
 LEASE_SECS = 60.0
@@ -78,7 +79,9 @@ class Passes:
             self._renewed = time.monotonic()
         with self._lock:
             room = AT_ONCE - len(self._at)
-        names = list(self._specs)
+        paused = self._store.pauses.all()
+        flows = self._deployment.flows
+        names = [name for name in self._specs if not first_of(paused, name[0], reads_from(flows[name[0]].flow))]
         if not names or room <= 0 or self._ending.is_set():
             return 1.0
         for due in self._store.schedules.claim(self._worker, LEASE_SECS, room, names):
@@ -124,6 +127,8 @@ class Passes:
             words = redact(f"{error.error_class}: {error.message}")
             log().warning("not read", flow=flow.name, message=words)
             unread(self._store, flow, error)
+        except Paused as error:
+            log().info("paused", flow=flow.name, message=error.message)
         except Exception as error:
             words = error.message if isinstance(error, FlowrunError) else type(error).__name__
             log().error("pass broke", flow=flow.name, message=words)

@@ -101,7 +101,8 @@ class Events:
     # -- thin ones -------------------------------------------------------------------------------------------------
 
     def claim(self, limit: int, lease_secs: float) -> list[Thin]:
-        """Thin events that are due, oldest first, those of one record together; for so long nobody else has them."""
+        """Thin events that are due, oldest first, those of one record together; for so long nobody else has them.
+        Those of a paused connection stay."""
         with self._db.transaction() as tx:
             now = self._db.time(tx)
             rows = st.CLAIM_EVENTS.run(tx, now=now, ends=now + lease_secs, limit=limit).all()
@@ -146,7 +147,9 @@ class Events:
     def due_in(self) -> float | None:
         """Seconds until one may be read back; None when none waits."""
         with self._db.transaction() as tx:
-            found = tx.execute(select(func.min(t.events.c.due)).where(t.events.c.due.is_not(None))).scalar()
+            e, p = t.events.c, t.pauses.c
+            kept = select(p.name).where(p.kind == "connection")
+            found = tx.execute(select(func.min(e.due)).where(e.due.is_not(None), e.connection.not_in(kept))).scalar()
             return None if found is None else float(found) - self._db.time(tx)
 
     def waiting(self) -> list[dict[str, Any]]:

@@ -294,6 +294,16 @@ schedules = Table(  # what a service does by the clock, and which process is at 
     Column("error", Text),  # of the last pass
 )
 
+pauses = Table(  # what a person has stopped, until a person lets it go on
+    "pauses",
+    metadata,
+    Column("kind", String(10), primary_key=True),  # flow, connection
+    Column("name", String(100), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

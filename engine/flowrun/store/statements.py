@@ -175,7 +175,9 @@ EVENTS = Statement(
 CLAIM_EVENTS = Statement(
     """
     WITH chosen AS MATERIALIZED (
-        SELECT id FROM events WHERE due IS NOT NULL AND due <= :now ORDER BY due, id LIMIT :limit {skip_locked}
+        SELECT id FROM events WHERE due IS NOT NULL AND due <= :now
+            AND connection NOT IN (SELECT name FROM pauses WHERE kind = 'connection')
+        ORDER BY due, id LIMIT :limit {skip_locked}
     )
     UPDATE events SET due = :ends WHERE id IN (SELECT id FROM chosen)
     RETURNING id, connection, event_id, name, object, record, tries, at

@@ -24,6 +24,7 @@ from flowrun.store.inbox import Cursors, Inbox, current_cursor
 from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
+from flowrun.store.pauses import Pauses
 from flowrun.store.rows import ANSWER, Row, row_of
 from flowrun.store.schedules import Schedules
 from flowrun.store.sealing import put_over
@@ -60,6 +61,7 @@ class Store:
         self.letters = Letters(database, self.lanes)
         self.circuits = Circuits(database)
         self.budgets = Budgets(database)
+        self.pauses = Pauses(database)
         if not database.shared:
             self._take_over()
 
