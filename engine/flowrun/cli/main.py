@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare what two versions of a flow make of recorded records."),
     "run": ("run", "One intake pass of a flow, then deliver."),
     "serve": ("serve", "Run all flows: webhooks, polls, schedules, reconciliation."),
+    "status": ("status", "How all flows are: what waits and why, what needs a person."),
     "pause": ("pause", "Stop a flow, or all calls to a connection, until a person resumes it."),
     "resume": ("resume", "Let a paused flow or connection go on."),
     "runs": ("runs", "List past runs and their outcomes."),
