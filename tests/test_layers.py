@@ -8,7 +8,7 @@ ORDER = """
 diagnostics codes errors values logs contract pacing document secret_places project connector credentials expressions
 converters lookups flow masking plan workflow
 store certificates egress transport tokens alerts drift connections writer runner planning comparing reconcile templates
-testing service cli
+testing promotion service cli
 """.split()
 
 

@@ -63,6 +63,8 @@ class Environment:
     sandbox: tuple[str, ...] = ()
     store: str | EnvRef | None = None
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    approvals: int = 0  # how many people must have approved a bundle for it
+    approvers: Mapping[str, str] = field(default_factory=dict)  # name → public key, as `flowrun promote key` prints it
     span: Span | None = None
     node: Node | None = field(default=None, compare=False, repr=False)
 
@@ -278,7 +280,7 @@ _KEYS = {
     "converters": "converters in Python that flows may use",
     "on_error": "policies for flows that have none of their own",
 }
-_ENVIRONMENT_KEYS = ("values", "sandbox", "store", "connections")
+_ENVIRONMENT_KEYS = ("values", "sandbox", "store", "connections", "approvals", "approvers")
 
 
 class _Reader:
@@ -388,6 +390,7 @@ class _Reader:
             store = self.plain(value.get("store"), references=True) if value.get("store") else None
             if isinstance(store, SecretRef):
                 store = None
+            approvals = self.text(value.get("approvals"))
             yield (
                 name,
                 Environment(
@@ -399,6 +402,8 @@ class _Reader:
                     sandbox=self.names(value.get("sandbox")),
                     store=store,
                     connections={k: self.plain(v, references=True) for k, v in self.entries(value.get("connections"))},
+                    approvals=int(approvals) if approvals.isascii() and approvals.isdigit() else 0,
+                    approvers={k: self.text(v) for k, v in self.entries(value.get("approvers"))},
                     span=value.span,
                     node=value,
                 ),

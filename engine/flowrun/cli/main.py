@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "trace": ("trace", "Follow one business object through all flows."),
     "state": ("state", "What the store holds, whether it is whole; cursors, backup, retention, erasure."),
+    "env": ("env", "What an environment is in effect, and how two of them differ."),
+    "promote": ("promote", "Carry a project from one environment to the next, as one bundle."),
     "connections": ("connections", "Check credentials, authorize, pull contracts."),
     "connectors": ("connectors", "List installed connectors and what they can do."),
     "sandbox": ("sandbox", "Serve a simulated system."),

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from flowrun.errors import ProjectError
@@ -43,6 +45,25 @@ def project_at(root: Path, revision: str) -> Iterator[Path]:
         if not (base / FILE).is_file():
             raise ProjectError(f"at {revision} there was no {FILE} in this folder")
         yield find_root(base) or base
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """clean: nothing of what was asked about differs from it. at: when it was made, in ISO 8601 and UTC."""
+
+    name: str
+    clean: bool
+    at: str
+
+
+def commit_of(root: Path, paths: Sequence[str] = (".",)) -> Commit | None:
+    """The commit that the folder stands at; None when it is kept in no git, or has none yet."""
+    try:
+        name, stamp = _asked(root, "log", "-1", "--format=%H %ct").split()
+        clean = not _asked(root, "status", "--porcelain", "--", *paths).strip()
+    except (ProjectError, ValueError):
+        return None
+    return Commit(name, clean, datetime.fromtimestamp(int(stamp), UTC).isoformat())
 
 
 def _entry(line: str) -> tuple[str, str] | None:

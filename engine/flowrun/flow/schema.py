@@ -249,6 +249,7 @@ def _project_definitions() -> dict[str, Schema]:
         "environments": _any({"anyOf": [{"type": "null"}, _box(words.ENVIRONMENT)]}),
         "env_values": {**_any(_SCALAR), "propertyNames": {"pattern": _NAME}},
         "overrides": _any({"type": "object"}),
+        "approvers": _any({"type": "string"}),
         "alerts": _any({**_box(words.ALERT), **_at_most_one(words.ALERT_WAYS), "minProperties": 1}),
         "mail": _box(words.MAIL),
         "escalate": _box(words.ESCALATE),

@@ -27,6 +27,7 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
 _REFERENCES = (["env"], ["secret"])
 _KEY_REFERENCES = (*_REFERENCES, ["file"])
 _LOOPBACK = re.compile(r"http://(127\.\d+\.\d+\.\d+|localhost|\[::1\])[:/]")
+_PUBLIC_KEY = re.compile("[A-Za-z0-9+/]{43}=")  # 32 bytes in base64
 _CREDENTIAL = re.compile("passw|secret|token|api_?key", re.IGNORECASE)
 
 
@@ -236,6 +237,15 @@ def _environment(r: Reader, systems: Systems, project: Project, node: Map) -> No
     for entry in _entries(node.get("connections")):
         if isinstance(entry.value, Map) and entry.key.text in project.connections:
             _settings(r, systems, entry.key.text, entry.value, whole=False)
+    wanted = r.count(node.get("approvals"), "approvals")
+    approvers = node.get("approvers")
+    keys = [entry.value.text for entry in _entries(approvers) if isinstance(entry.value, Scalar)]
+    for entry in _entries(approvers):
+        if not isinstance(entry.value, Scalar) or not _PUBLIC_KEY.fullmatch(entry.value.text):
+            r.say("FR210", f"'{entry.key.text}' has no public key", entry.value, help="flowrun promote key prints one")
+    if wanted is not None and wanted > len(set(keys)):
+        said = f"{wanted} approval{'s' * (wanted != 1)} can never be had from {len(set(keys))} approvers"
+        r.say("FR034", said, node.index["approvals"].key, help="approvers: { NAME: its public key }")
 
 
 def _alert(r: Reader, entry: Entry, project: Project) -> None:

@@ -282,6 +282,8 @@ ENVIRONMENT: Box = {
     "sandbox": Word("Connections that run against their simulator here.", "names", False, "[s4, xcart]"),
     "store": Word("The state's database; without it .flowrun/state.db.", "setting", False, "{ env: FLOWRUN_STORE }"),
     "connections": Word("Settings of connections that differ here.", "overrides"),
+    "approvals": Word("How many people must have approved a bundle for this environment.", "count", False, "1"),
+    "approvers": Word("Who may approve: public keys by name, as flowrun promote key prints them.", "approvers"),
 }
 
 
