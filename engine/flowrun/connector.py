@@ -118,6 +118,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulled:
+    """A message of a queue. ticket: to acknowledge it by. request: as if it had been pushed."""
+
+    ticket: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to a handshake. body: as it is sent."""
 
@@ -231,6 +239,29 @@ class Greets(Protocol):
     def greet(self, request: Request) -> Reply | None:
         """The answer to a sender that only asks whether it may send here; None when the request is no such question,
         and ``receive`` gets it. Raises SignatureInvalid."""
+        ...
+
+
+@runtime_checkable
+class Understands(Protocol):
+    def understand(self, request: Request) -> Sequence[Event]:
+        """What ``receive`` gives, of a request that is known to be genuine: it came from a queue. Raises Refused."""
+        ...
+
+
+@runtime_checkable
+class Pulls(Protocol):
+    @property
+    def brings(self) -> str:
+        """The connection whose events the queue holds; its connector ``Understands`` them."""
+        ...
+
+    def pull(self, limit: int) -> Sequence[Pulled]:
+        """Messages that wait, the oldest first; they come again unless they are acknowledged. Raises ConnectorError."""
+        ...
+
+    def acknowledge(self, tickets: Sequence[str]) -> None:
+        """These are held, and need not come again. Raises ConnectorError."""
         ...
 
 
@@ -360,6 +391,8 @@ __all__ = [
     "ObjectInfo",
     "Once",
     "Page",
+    "Pulled",
+    "Pulls",
     "PullsContract",
     "Query",
     "Reads",
@@ -372,6 +405,7 @@ __all__ = [
     "Secret",
     "Source",
     "Target",
+    "Understands",
     "Verdict",
     "discover",
     "installed",

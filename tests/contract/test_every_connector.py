@@ -13,9 +13,15 @@ from flowrun.connector import discover
 from flowrun.testing.contract_suite import NEEDS, Subject, _all
 
 LACKING: dict[str, dict[str, str]] = {
+    "event_mesh": {
+        "source": "a queue is pulled, not read",
+        "by_key": "messages have no key",
+        "target": "it only brings",
+        "receiver": "what pushes is its sibling, the webhook; tests/event_mesh asks what queues promise",
+    },
     "file": {"by_key": "a file has no keys", "receiver": "files are not sent", "faults": "no system is on the way"},
     "http": {"receiver": "what is described in YAML has no webhooks yet"},
-    "s4hana": {"receiver": "its events come with a later issue"},
+    "s4hana": {"receiver": "its sender signs nothing; tests/service/test_event_mesh.py asks what holds instead"},
     "xcart": {},
 }
 """Connector → what it lacks, and why that is right."""

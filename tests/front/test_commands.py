@@ -77,7 +77,7 @@ def test_every_command_has_help_and_refuses_an_unknown_option(empty: Shell, name
         (("connections", "check", "xcrt"), "no connection is named 'xcrt'\n  = help: did you mean 'xcart'?"),
         (("connections", "pull-contract", "erp", "X"), "no connection is named 'erp'\n  = help: flowrun.yaml has: xcart, s4"),
         (("connectors", "xcat"), "no connector is named 'xcat'\n  = help: did you mean 'xcart'?"),
-        (("connectors", "sap"), "help: installed: file, http, s4hana, xcart"),
+        (("connectors", "sap"), "help: installed: event_mesh, file, http, s4hana, xcart"),
         (("sandbox", "xcat"), "did you mean 'xcart'?"),
         (("sandbox", "xcart", "--port", "99999"), "99999 is not in the range"),
         (("sandbox", "xcart", "--faults", "nonsense"), "there is no fault 'nonsense'\n  = help: faults: 429"),

@@ -151,6 +151,9 @@ class S4Hana:
         self._prove(request)
         return events.parse(request)
 
+    def understand(self, request: Request) -> Sequence[Event]:
+        return events.parse(request)
+
     def _prove(self, request: Request) -> None:
         if not self.settings.webhook_secret:
             raise SignatureInvalid("the webhook's credentials do not hold")

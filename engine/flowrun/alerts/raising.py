@@ -91,8 +91,11 @@ def hears(store: Store, flows: Sequence[Flow]) -> Callable[[str, str, str, datet
     return hear
 
 
-def unread(store: Store, flow: Flow, error: ConnectorError) -> None:
-    """The source could not be read: an alert of its connection, where the flow has one for this class."""
+def unread(store: Store, flow: Flow, error: ConnectorError, connection: str = "") -> None:
+    """The source could not be read: an alert of its connection, where the flow has one for this class.
+
+    connection: another one that brings its events.
+    """
     policy = flow.on_error.get(error.error_class) or flow.on_error.get("other")
     if policy is None or not policy.alert:
         return
@@ -100,7 +103,7 @@ def unread(store: Store, flow: Flow, error: ConnectorError) -> None:
         raise_alert(
             store, tx,
             Incident(policy.alert, error.error_class, error.message, flow=flow.name,
-                     connection=flow.source.connection, owner=flow.owner),
+                     connection=connection or flow.source.connection, owner=flow.owner),
         )  # fmt: skip
 
 

@@ -50,13 +50,14 @@ def command(env: str | None, host: str, port: int, workers: int, grace: float, l
     from flowrun.alerts import hears
     from flowrun.connections import opened, vault_of
     from flowrun.service import Deployment, Service, load_flows
-    from flowrun.service.deployment import connections_of
+    from flowrun.service.deployment import connections_of, queues_of
 
     configure(log_form, log_level)
     project = load_project(Path.cwd())
     environment = project.environment(env)
     registry = discover()
     flows = load_flows(project, environment, registry)
+    queues = queues_of(project, environment, registry, flows)
     sock = _listen(host, port)
     with closing(sock), closing(opened_store(project, environment)) as store:
         vault = vault_of(project, store.database, now=system_clock)
@@ -64,7 +65,7 @@ def command(env: str | None, host: str, port: int, workers: int, grace: float, l
         with opened(
             project,
             environment,
-            connections_of(flows),
+            (*connections_of(flows), *queues),
             registry,
             now=system_clock,
             vault=vault,
@@ -78,6 +79,8 @@ def command(env: str | None, host: str, port: int, workers: int, grace: float, l
             click.echo(f"flowrun serves {len(flows)} flows of {project.name} ({environment.name}) at {address}")
             for name in service.hooks.connections:
                 click.echo(f"  webhooks of {name}: POST {address}/hooks/{name}")
+            for name in service.queues:
+                click.echo(f"  pulled: {name}")
             click.echo(f"  {address}/healthz  {address}/readyz  {address}/metrics")
             server.run(sockets=[sock])
             whole = service.stop(grace)

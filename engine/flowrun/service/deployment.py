@@ -9,7 +9,7 @@ from typing import Any
 from flowrun.connector import Registry
 from flowrun.errors import InvalidFlow, ProjectError
 from flowrun.flow import check_project
-from flowrun.flow.model import Flow
+from flowrun.flow.model import Flow, Webhook
 from flowrun.plan import Plan, compile_plan
 from flowrun.project import Environment, Project
 from flowrun.store import Store
@@ -46,6 +46,20 @@ def load_flows(project: Project, environment: Environment, registry: Registry) -
         raise ProjectError("there is no flow to serve", help="flowrun init   (or write one under flows/)")
     flows = sorted(checked.flows, key=lambda flow: flow.name)
     return {flow.name: Deployed(flow, compile_plan(flow, environment.values)) for flow in flows}
+
+
+def queues_of(
+    project: Project, environment: Environment, registry: Registry, flows: Mapping[str, Deployed]
+) -> list[str]:
+    """Connections that bring the events of one that flows listen to."""
+    heard = {one.flow.source.connection for one in flows.values() if isinstance(one.flow.source.trigger, Webhook)}
+    found = []
+    for name in project.connections:
+        spec = project.connection(name, environment)
+        cls = registry.get(spec.connector)
+        if cls is not None and hasattr(cls, "pull") and spec.public().get("brings") in heard:
+            found.append(name)
+    return found
 
 
 def connections_of(flows: Mapping[str, Deployed]) -> tuple[str, ...]:

@@ -63,7 +63,14 @@ class Hooks:
         connector = self._doors.get(connection)
         if connector is None:
             raise SignatureInvalid("the webhook's signature does not hold")
-        found = [self._arrival(connection, event) for event in connector.receive(request)]
+        return self._heard(connection, connector.receive(request))
+
+    def brought(self, connection: str, request: Request) -> tuple[list[Arrival], int]:
+        """The same for a message that was pulled. Raises ConnectorError."""
+        return self._heard(connection, self._doors[connection].understand(request))
+
+    def _heard(self, connection: str, events: Sequence[Event]) -> tuple[list[Arrival], int]:
+        found = [self._arrival(connection, event) for event in events]
         heard = [one for one in found if one is not None]
         return heard, len(found) - len(heard)
 

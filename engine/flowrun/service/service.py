@@ -10,6 +10,7 @@ from typing import Any
 
 from flowrun.alerts import send_due
 from flowrun.alerts.channels import Channels
+from flowrun.connector import Pulls
 from flowrun.errors import FlowrunError
 from flowrun.flow.reading import seconds
 from flowrun.logs import log
@@ -22,6 +23,7 @@ from flowrun.service.hooks import Hooks
 from flowrun.service.loops import Loop
 from flowrun.service.metrics import Metrics
 from flowrun.service.passes import Passed, Passes
+from flowrun.service.pulling import SLOWEST_SECS, Pulling
 from flowrun.service.reading_back import ReadingBack
 from flowrun.store.events import REMEMBERED_SECS
 from flowrun.store.pruning import prune
@@ -59,8 +61,18 @@ class Service:
         self._scheduling = Loop("passes", self._passes.tick)
         self._telling = Loop("alerts", self._tell, TELL_SECS)
         self._cleaning = Loop("clean", self._clean, CLEAN_SECS)
-        self._loops = (self._delivering, self._reading_loop, self._scheduling, self._telling, self._cleaning)
+        self._pulling = {
+            name: Pulling(deployment, self.hooks, name, connector)
+            for name, connector in deployment.connections.items()
+            if isinstance(connector, Pulls) and connector.brings in self.hooks.connections
+        }
+        pulls = [Loop(f"pull {name}", one.tick, SLOWEST_SECS) for name, one in self._pulling.items()]
+        self._loops = (
+            self._delivering, self._reading_loop, self._scheduling, self._telling, self._cleaning, *pulls,
+        )  # fmt: skip
         self.acceptor = Acceptor(self.store.events, self._taken)
+        for one in self._pulling.values():
+            one.taken = self._taken
         self._deliveries.freed = self._delivering.wake
         self._passes.freed = self._wake
         door = Door(self.hooks, self.acceptor, now=now, counted=self._count, full=self._fullness)
@@ -86,6 +98,8 @@ class Service:
 
         whole = self.acceptor.stop(left())
         self._reading.stop()
+        for one in self._pulling.values():
+            one.stop()
         for loop in (self._delivering, self._scheduling):  # nothing is handed out any more when their threads end
             whole = loop.join(left()) and whole
         whole = self._deliveries.stop(left()) and whole
@@ -94,6 +108,11 @@ class Service:
             whole = loop.join(left()) and whole
         self._reading.close()
         return whole
+
+    @property
+    def queues(self) -> list[str]:
+        """Connections that are pulled from."""
+        return sorted(self._pulling)
 
     # -- how it is -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""SAP Event Mesh: queues of business events, pulled over REST. See README.md."""
