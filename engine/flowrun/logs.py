@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import structlog
 
 from flowrun.values import Secret
 
 _SECRET_NAMES = ("password", "secret", "token", "authorization", "api_key", "apikey", "cookie")
-_known: set[str] = set()
+_known: dict[str, None] = {}  # the longest first, as one may be part of another
 _level = logging.NOTSET
 
 
 def hide(secret: Secret) -> Secret:
-    """Mask this secret's text wherever it would appear in a log line or a message. Returns it, for use in passing."""
+    """Mask this secret's text wherever it would appear in a log line or a message, also as JSON, addresses and programs
+    write it. Returns it, for use in passing."""
     text = secret.reveal()
     if len(text) >= 4:  # shorter ones would mask ordinary words
-        _known.add(text)
+        forms = {text, json.dumps(text)[1:-1], quote(text), quote(text, safe=""), quote_plus(text), repr(text)[1:-1]}
+        if not forms <= _known.keys():
+            _add(forms)
     return secret
+
+
+def _add(forms: set[str]) -> None:
+    global _known
+    _known = dict.fromkeys(sorted(forms | _known.keys(), key=len, reverse=True))
 
 
 def redact(text: str) -> str:

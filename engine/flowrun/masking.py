@@ -87,6 +87,7 @@ class Mask:
         field = row.error_field or ""
         return replace(
             row, payload=self.record(row.payload), body=self.body(row.body, row.payload),
+            error_field=self.text(field, row.payload, row.body) or row.error_field,
             error_message=self.text(row.error_message or "", row.payload, row.body, field) or row.error_message,
             error_help=self.text(row.error_help or "", row.payload, row.body, field) or row.error_help,
         )  # fmt: skip

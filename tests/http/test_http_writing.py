@@ -25,7 +25,7 @@ from flowrun.errors import (
     Unavailable,
 )
 from flowrun.testing.simulator import SimRequest, SimResponse, json_response
-from flowrun.values import decode_json, system_clock
+from flowrun.values import Secret, decode_json, system_clock
 from flowrun_connectors.http.connector import Http
 from flowrun_connectors.http.simulator import HttpSimulator
 
@@ -74,6 +74,14 @@ def test_each_scheme_arrives(auth: Any, headers: dict[str, str], query: dict[str
     assert request.query == query
     if not auth:
         assert "authorization" not in request.headers
+
+
+def test_a_header_that_is_a_secret_arrives_as_it_is() -> None:
+    server = Scripted(lambda request: json_response([]))
+    made = connect(server, OBJECTS, headers={"X-Second-Key": Secret("second-key"), "X-Other": 7})
+    list(made.read(Query("orders")))
+    assert (server.log[0].headers["x-second-key"], server.log[0].headers["x-other"]) == ("second-key", "7")
+    assert "second-key" not in repr(vars(made))
 
 
 @pytest.mark.parametrize("send", ["header", "body"])

@@ -22,7 +22,7 @@ from flowrun.connector import (
 )
 from flowrun.contract import Shape
 from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Refused
-from flowrun.values import Clock, encode_json
+from flowrun.values import Clock, Secret, encode_json
 from flowrun_connectors._http.bodies import read_json
 from flowrun_connectors._http.errors import classify
 from flowrun_connectors.http import reading
@@ -82,7 +82,7 @@ class Http:
         check(settings.objects or {})
         self.settings = settings
         self.http = http
-        self._headers = {str(name): str(value) for name, value in (settings.headers or {}).items()}
+        self._headers: Mapping[str, Any] = settings.headers or {}
 
     def _object(self, object: str) -> Mapping[str, Any]:
         found = (self.settings.objects or {}).get(object)
@@ -113,7 +113,8 @@ class Http:
         as_form: bool = False,
     ) -> httpx.Response:
         """An answer with a status below 300. Raises ConnectorError."""
-        sent = {"accept": "application/json", **self._headers, **(headers or {})}
+        own = {str(n): v.reveal() if isinstance(v, Secret) else str(v) for n, v in self._headers.items()}
+        sent = {"accept": "application/json", **own, **(headers or {})}
         if body is not None:
             sent["content-type"] = "application/x-www-form-urlencoded" if as_form else "application/json"
         if any(not value.isprintable() for value in sent.values()):

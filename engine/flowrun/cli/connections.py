@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowrun.children import only_harmless
 from flowrun.cli.budgets import budget_lines, span
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK, EXIT_OUTSIDE, EXIT_USAGE
 from flowrun.cli.project import existing_budgets, known_budgets, project_vault
@@ -156,7 +157,8 @@ def authorize(name: str, paste: bool, no_browser: bool, wait_minutes: int, env: 
             code = code_of(question, click.prompt("The address you were led to (or the code in it)"))
         else:
             if not no_browser:
-                click.launch(question.url)
+                with only_harmless():
+                    click.launch(question.url)
             code = loopback.wait(question, wait_minutes * 60.0)
         with client_of(scheme.token_url, settings, project.root) as client:
             token = exchange(question, code, client, name)

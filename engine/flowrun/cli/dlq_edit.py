@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from flowrun.children import only_harmless
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, of_cause, one_letter, pretty
 from flowrun.cli.main import EXIT_OK
 from flowrun.cli.masks import Masks
@@ -76,7 +77,8 @@ def _corrected(before: dict[str, Any], changes: Sequence[str], file: Path | None
                 raise ProjectError(f"'{change}' is not PATH=VALUE")
             _set(payload, path, text)
     else:
-        written = click.edit(pretty(mask.record(payload)) + "\n", extension=".json")
+        with only_harmless():
+            written = click.edit(pretty(mask.record(payload)) + "\n", extension=".json")
         payload = mask.restored(_decoded(written), before) if written else payload
     if not isinstance(payload, dict):
         raise ProjectError("a record is an object {…}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from flowrun.children import harmless
 from flowrun.errors import ProjectError
 from flowrun.project import FILE, find_root
 
@@ -97,7 +98,12 @@ def _git(root: Path, words: Sequence[str], given: bytes = b"") -> bytes:
         raise ProjectError("git is not installed", help="--against a flow file works without it")
     try:
         done = subprocess.run(  # noqa: S603 - git, with words of ours and a revision that is no option
-            [git, "-C", str(root), *words], input=given, capture_output=True, timeout=LONGEST_SECS, check=False
+            [git, "-C", str(root), *words],
+            input=given,
+            env=harmless(),
+            capture_output=True,
+            timeout=LONGEST_SECS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ProjectError(f"git {words[0]} did not end within {LONGEST_SECS} s") from None

@@ -22,7 +22,7 @@ from flowrun.credentials.schemes import (
 )
 from flowrun.errors import ProjectError
 from flowrun.tokens.grants import ByClientCredentials, ByRefresh, ByStatement, Grant
-from flowrun.tokens.placing import HeaderAuth, QueryAuth, SignedAuth
+from flowrun.tokens.placing import HeaderAuth, QueryAuth, SignedAuth, basic_auth
 from flowrun.tokens.renewing import Renewing
 from flowrun.tokens.rotating import Rotating
 from flowrun.tokens.session import ByLogin
@@ -72,7 +72,7 @@ def open_auth(
     def fixed(found: Scheme) -> httpx.Auth:
         match found:
             case Basic():
-                return httpx.BasicAuth(found.user, found.password.reveal())
+                return basic_auth(found.user, found.password.reveal())
             case Bearer():
                 return HeaderAuth("Authorization", found.token.reveal(), "Bearer ")
             case ApiKey() if found.query:

@@ -15,6 +15,7 @@ from flowrun.credentials.token import Token
 from flowrun.errors import AuthFailed, ProjectError
 from flowrun.tokens.answers import token_of
 from flowrun.tokens.jwt import signer, statement
+from flowrun.tokens.placing import basic_auth
 from flowrun.values import Clock, encode_json
 
 _STATEMENT_LIFE = 300  # seconds; NetSuite allows an hour, others less
@@ -130,7 +131,7 @@ def token_request(scheme: ClientCredentials | AuthorizationCode, form: Mapping[s
         form = {**form, "client_id": scheme.client_id, **({"client_secret": secret} if secret else {})}
         return _form_request(scheme.token_url, form)
     request = _form_request(scheme.token_url, form)
-    next(httpx.BasicAuth(scheme.client_id, secret).auth_flow(request))
+    next(basic_auth(scheme.client_id, secret).auth_flow(request))
     return request
 
 

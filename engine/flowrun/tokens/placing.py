@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Generator
 from typing import Any
@@ -10,7 +11,14 @@ import httpx
 
 from flowrun.credentials.schemes import OAuth1
 from flowrun.errors import ProjectError
+from flowrun.logs import hide
 from flowrun.values import Clock, Secret
+
+
+def basic_auth(user: str, password: str) -> httpx.BasicAuth:
+    """What it sends is the password in another form, and is masked in words as that is."""
+    hide(Secret(base64.b64encode(f"{user}:{password}".encode()).decode()))
+    return httpx.BasicAuth(user, password)
 
 
 class HeaderAuth(httpx.Auth):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ from flowrun.store.alert_rows import Incident
 
 _UNKNOWN = Policy(retry=Retry(8, 2.0, 300.0))
 """What an unknown outcome means when the flow does not say: ask again, a while."""
+
+
+_NAME = re.compile(r"[\w.:/$#()\[\] -]{1,120}")  # a path of any system; no quotes, braces, commas
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -46,10 +50,15 @@ def failure_of_error(error: ConnectorError, flow: Flow) -> Failure:
     return Failure(
         error.error_class,
         redact(f"{error.code}: {words}" if error.code else words),
-        error.field,
+        _name(error.field),
         redact(error.help),
         str(flow.target.span),
     )
+
+
+def _name(field: str) -> str:
+    """What a target calls the field it complains of, "" when it is no name: some put what they were sent there."""
+    return redact(field) if _NAME.fullmatch(field) else ""
 
 
 def failure_of_rejection(outcome: Rejected) -> Failure:
@@ -63,7 +72,8 @@ def without_masked(flow: Flow, failure: Failure, row: Row, body: Any = None) -> 
         return failure
     message = mask.text(failure.message, row.payload, body, failure.field)
     help_ = mask.text(failure.help, row.payload, body, failure.field)
-    return Failure(failure.error_class, message, failure.field, help_, failure.place)
+    field = mask.text(failure.field, row.payload, body)
+    return Failure(failure.error_class, message, field, help_, failure.place)
 
 
 def consequence(
