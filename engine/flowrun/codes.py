@@ -346,5 +346,12 @@ CODES: dict[str, Code] = {
     "FR204": Code("too many digits", "The value has more digits after the point than the field takes."),
     "FR205": Code("the wrong type", "The field takes another type."),
     "FR206": Code("a value that is not allowed", "The field takes one of a fixed list."),
+    "FR207": Code(
+        "a field that reconcile cannot compare",
+        "compare, owns, totals and per name fields of the target, on the left; what is compared field by field is "
+        "filled by the map.",
+        "totals: { TotalNetAmnt: order.total_amount }",
+        "totals: { TotalNetAmount: order.total_amount }",
+    ),
     "FR210": Code("a setting in the wrong form", "An address, a rate or a scheme is not written as it must be."),
 }

@@ -17,6 +17,7 @@ class Field:
     """One field. Lengths in characters; precision and scale in decimal digits.
 
     ``list``: ``item`` is the element (its own ``name`` is ""); ``object``: ``shape`` holds the fields.
+    ``padded``: of digits only, they are the same with zeros before them and without (SAP's conversion ALPHA).
     ``required``: must be sent on create. ``enum``: the only values allowed (empty: any).
     """
 
@@ -34,6 +35,7 @@ class Field:
     shape: Shape | None = None
     item: Field | None = None
     title: str = ""
+    padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,18 @@ class Shape:
         )
 
 
-_PLAIN = ("max_length", "precision", "scale", "required", "creatable", "updatable", "nullable", "key", "title")
+_PLAIN = (
+    "max_length",
+    "precision",
+    "scale",
+    "required",
+    "creatable",
+    "updatable",
+    "nullable",
+    "key",
+    "title",
+    "padded",
+)
 _DEFAULTS = {name: Field.__dataclass_fields__[name].default for name in _PLAIN}
 
 

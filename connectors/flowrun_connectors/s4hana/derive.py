@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flowrun.contract import Field, Shape
 from flowrun_connectors._odata.edmx import Metadata
-from flowrun_connectors.s4hana.objects import SERVICES, Kept
+from flowrun_connectors.s4hana.objects import SERVICES, Kept, padded
 
 
 def derive(object: str, metadata: Metadata) -> Shape:
@@ -27,7 +27,7 @@ def derive(object: str, metadata: Metadata) -> Shape:
         if name in service.keys and service.info.actions:
             field = dataclasses.replace(field, creatable=False)  # the system draws the number
         fields[name] = dataclasses.replace(field, required=field.required or name in service.required)
-    return dataclasses.replace(found, fields=fields)
+    return padded(dataclasses.replace(found, fields=fields))
 
 
 def _kept(shape: Shape, keeps: Kept) -> Shape:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from flowrun.connector import ObjectInfo
-from flowrun.contract import Shape
+from flowrun.contract import Field, Shape
 
 _V2 = "sap/opu/odata/sap/"
 _V4 = "sap/opu/odata4/sap/"
@@ -126,4 +126,22 @@ SERVICES: dict[str, Service] = {
 def shape(name: str) -> Shape:
     """The shipped contract of an object."""
     text = (Path(__file__).parent / "contracts" / f"{name}.json").read_text(encoding="utf-8")
-    return Shape.from_json(json.loads(text))
+    return padded(Shape.from_json(json.loads(text)))
+
+
+ALPHA = frozenset({
+    "SalesOrder", "SoldToParty", "ShipToParty", "Customer", "BusinessPartner", "Supplier", "DeliveryDocument",
+    "BillingDocument", "PayerParty", "ReferenceSDDocument", "SDDocument", "AccountingDocument", "CostCenter",
+})  # fmt: skip
+"""Numbers that S/4HANA keeps with zeros before them and shows without: domains with the conversion exit ALPHA."""
+
+
+def padded(one: Shape) -> Shape:
+    """The contract with those fields marked, nested ones too."""
+    return replace(one, fields={name: _padded(field_) for name, field_ in one.fields.items()})
+
+
+def _padded(one: Field) -> Field:
+    inner = padded(one.shape) if one.shape is not None else None
+    item = _padded(one.item) if one.item is not None else None
+    return replace(one, padded=one.name in ALPHA and one.type == "text", shape=inner, item=item)

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "How all flows are: what waits and why, what needs a person."),
     "pause": ("pause", "Stop a flow, or all calls to a connection, until a person resumes it."),
     "resume": ("resume", "Let a paused flow or connection go on."),
+    "reconcile": ("reconcile", "Compare both sides of a flow as a whole; repair what differs."),
     "runs": ("runs", "List past runs and their outcomes."),
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),

@@ -25,6 +25,7 @@ from flowrun.flow.nesting import Nesting, check_chains, values_of
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.privacy import project_mask, read_mask
 from flowrun.flow.reading import Analyses, Reader, Scope
+from flowrun.flow.reconciling import check_reconcile
 from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
 from flowrun.flow.sources import SourceReader
@@ -143,7 +144,10 @@ class FlowChecker:
             fitted = fitter.fit(values.partial, target.shape, named=values.attempted)
             fields = fitted if fields is not None else None
         if target is not None and fields is not None:
-            self._match_is_mapped(target.match, {one.path[0] for one in fields.fields}, parts["target"])
+            mapped_names = {one.path[0] for one in fields.fields}
+            self._match_is_mapped(target.match, mapped_names, parts["target"])
+            info = around.systems.info(target.connection, target.object)
+            check_reconcile(r, parts.get("source"), target, info, mapped_names)
         tests = TestReader(r, "group" if "group" in base else record, base).read(
             parts.get("tests"), lookups, values.partial, source, policies.queues(on_error), values.attempted
         )
@@ -345,6 +349,8 @@ def _values(
     yield from values_of(fields) if fields is not None else ()
     named = [source.key, source.version, source.keep_order_by] if source is not None else []
     named += [target.idempotency_key] if target is not None else []
+    reconcile = (source.reconcile if source is not None else None) or {}
+    named += [*reconcile.get("totals", {}).values(), *reconcile.get("per", {}).values()]
     yield from (value for value in named if value is not None)
     for save in target.save if target is not None else ():
         yield from (save.source_id, save.target_id)

@@ -167,7 +167,7 @@ class Source(Struct, frozen=True):
     filter: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     expand: tuple[str, ...] = ()
     group_by: Expr | None = None
-    reconcile: Mapping[str, Any] | None = None
+    reconcile: Mapping[str, Any] | None = None  # as ``SourceReader`` reads it; owns: None, "all", or field → values
     shape: Shape | None = None
 
 

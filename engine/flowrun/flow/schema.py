@@ -144,6 +144,8 @@ def _definitions() -> dict[str, Schema]:
         "schedule": _box(words.SCHEDULE),
         "reconcile": _box(words.RECONCILE),
         "filter": _any({"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}),
+        "owns": {"anyOf": [{"const": "all"}, {"$ref": "#/$defs/filter"}]},
+        "totals": {**_any(value), "minProperties": 1},
         "privacy": _box(words.PRIVACY),
         "require": {"type": "array", "items": _box(words.REQUIREMENT)},
         "rules": {**_any(_SCALAR), "propertyNames": {"pattern": _NAME}},

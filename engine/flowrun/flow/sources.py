@@ -86,7 +86,7 @@ class SourceReader:
             filter=self._filter(parts.get("filter"), info, shape),
             expand=r.texts(parts.get("expand"), "expand"),
             group_by=r.expression(parts.get("group_by"), "jmespath", row_scope, "group_by"),
-            reconcile=self._reconcile(parts.get("reconcile"), record),
+            reconcile=self._reconcile(parts.get("reconcile"), record, scope),
             shape=shape,
         )
         self._expand(parts.get("expand"), shape)
@@ -243,7 +243,7 @@ class SourceReader:
         if node is not None and not is_zone(zone):
             self.reader.say("FR173", f"no time zone is named '{zone}'", node, help="an IANA name such as Europe/Berlin")
 
-    def _reconcile(self, node: Node | None, record: str) -> dict[str, Any] | None:
+    def _reconcile(self, node: Node | None, record: str, scope: Scope) -> dict[str, Any] | None:
         if node is None:
             return None
         r = self.reader
@@ -256,8 +256,27 @@ class SourceReader:
             "full": r.text(parts.get("full"), "full") or None,
             "cursor": self._cursor(parts.get("cursor"), record, None),
             "compare": r.texts(parts.get("compare"), "compare"),
+            "owns": self._owns(parts.get("owns")),
+            "totals": self._by_field(parts.get("totals"), "totals", scope),
+            "per": self._by_field(parts.get("per"), "per", scope),
             "on_difference": r.word(parts.get("on_difference"), "on_difference", ("report", "repair")) or "report",
         }
+
+    def _owns(self, node: Node | None) -> Any:
+        if isinstance(node, Scalar):
+            return self.reader.word(node, "owns", ("all",)) or None
+        return self._filter(node, None, None) or None
+
+    def _by_field(self, node: Node | None, what: str, scope: Scope) -> dict[str, Value]:
+        """The target's field → its value by the source."""
+        found: dict[str, Value] = {}
+        for entry in self.reader.entries(node, f"'{what}'"):
+            name = entry.key.text
+            value = self.values.value(entry.value, scope, f"{what}.{name}")
+            check_one_value(self.reader, (f"{what}.{name}", value), scope)
+            if value is not None:
+                found[name] = value
+        return found
 
 
 def _missing(node: Node) -> Value:

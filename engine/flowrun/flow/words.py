@@ -92,7 +92,10 @@ RECONCILE: Box = {
     "full": Word("A full comparison at set times (cron).", "text", False, "0 3 * * *"),
     "look_back": Word("How far back to read.", "duration", False, "2h"),
     "cursor": POLL["cursor"],
-    "compare": Word("Target fields that are compared.", "names", False, "[quantity]"),
+    "compare": Word("Target fields that are compared; without it all of the map.", "names", False, "[quantity]"),
+    "owns": Word("Which objects of the target are this flow's alone: all, or those with these fields.", "owns"),
+    "totals": Word("Control totals: the target's field, and its value by the source.", "totals"),
+    "per": Word("What totals are split by: the target's field, and its value by the source.", "totals"),
     "on_difference": Word("report or repair.", "text", False, "repair"),
 }
 

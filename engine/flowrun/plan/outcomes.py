@@ -63,6 +63,15 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Controls:
+    """What the source counts of a record for control totals. sums: target's field → number, None when the record has no
+    value. per: what they are split by."""
+
+    sums: Mapping[str, Any]
+    per: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Keys to resolve before the record can be mapped."""
 

@@ -17,11 +17,11 @@ from flowrun.expressions.runtime import BadValue, Fuel, as_data_error
 from flowrun.flow.model import Expr, Flow, Value
 from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_map, needs_of_value
 from flowrun.lookups import Snapshot, Wanted_
-from flowrun.plan.called import SkipRecord, no_value
+from flowrun.plan.called import ABSENT, SkipRecord, no_value
 from flowrun.plan.emit import ValueEmitter
 from flowrun.plan.explain import Event, Explanation
 from flowrun.plan.lines import Path
-from flowrun.plan.outcomes import Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
+from flowrun.plan.outcomes import Controls, Identity, Mapped, Outcome, Rejected, SavedXref, Skipped, Wanted
 
 _NOTHING = Snapshot(closed=True)
 
@@ -76,6 +76,7 @@ class Plan:
         self._identify: _Function | None = None
         self._group: _Function | None = None
         self._saves: _Function | None = None
+        self._controls: _Function | None = None
 
     # -- the public face -------------------------------------------------------------------------------------------
 
@@ -163,6 +164,26 @@ class Plan:
         finally:
             setcontext(outer)
         return tuple(found)
+
+    def controls(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Controls | Rejected | Wanted:
+        """What ``reconcile: { totals, per }`` says of one record."""
+        if self._controls is None:
+            self._controls = self._generate_controls()
+        outer = getcontext()
+        setcontext(EXACT)
+        try:
+            sums, per = self._controls.call(record, lookups, Fuel(), [])
+            return Controls(
+                {name: None if value is ABSENT else value for name, value in sums.items()},
+                tuple((None if value is ABSENT else key_text(value)) or "" for value in per),
+            )
+        except Exception as error:
+            failed = self._failed(self._controls, error)
+            if isinstance(failed, Wanted | Rejected):
+                return failed
+            raise
+        finally:
+            setcontext(outer)
 
     def explain(self, record: Mapping[str, Any], lookups: Snapshot = _NOTHING) -> Explanation:
         """Why each field has its value, or is absent: the same plan in a mode that records."""
@@ -289,6 +310,20 @@ class Plan:
             local, _ = emitter.value(Value(source.group_by, source.group_by.span), names, path, None, raw=True)
             code.line(f"return {emitter.fn(key_text)}({local})")
         return _Function(code.build("record, look, fuel, warnings", name="group"), emitter)
+
+    def _generate_controls(self) -> _Function:
+        code, emitter, names = self._begin(False)
+        named = _Named(self.flow, code, emitter, names)
+        made: dict[str, list[str]] = {"totals": [], "per": []}
+        for word, found in made.items():
+            for name, value in (self.flow.source.reconcile or {}).get(word, {}).items():
+                named.need(needs_of_value(value))
+                path = (f"reconcile.{word}.{name}",)
+                with emitter.at(value.span, path):
+                    local, _ = emitter.value(value, names, path, None, raw=True)
+                    found.append(f"{code.bind(name)}: {local}" if word == "totals" else local)
+        code.line(f"return {{{', '.join(made['totals'])}}}, ({''.join(one + ',' for one in made['per'])})")
+        return _Function(code.build("record, look, fuel, warnings", name="controls"), emitter)
 
     def _generate_saves(self) -> _Function:
         code, emitter, names = self._begin(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -68,7 +69,8 @@ def _change(path: str, old: Any, new: Any, field: Field | None) -> Iterator[Chan
 
 
 def same(old: Any, new: Any, field: Field | None = None) -> bool:
-    """Equal for the target: empty is empty, numbers by value where one side or the contract says number."""
+    """Equal for the target: empty is empty, numbers by value where one side or the contract says number, moments
+    and padded numbers where the contract does."""
     if old in (None, "") and new in (None, ""):
         return True
     if isinstance(old, bool) or isinstance(new, bool):
@@ -79,7 +81,23 @@ def same(old: Any, new: Any, field: Field | None = None) -> bool:
             return Decimal(str(old)) == Decimal(str(new))
         except InvalidOperation:
             return str(old) == str(new)
+    if old != new and field is not None and field.padded:
+        one_text, other_text = str(old), str(new)
+        if one_text.isdigit() and other_text.isdigit():
+            return one_text.lstrip("0") == other_text.lstrip("0")
+    if old != new and field is not None and field.type == "datetime":
+        one, other = _moment(old), _moment(new)
+        return one is not None and one == other
     return bool(old == new)
+
+
+def _moment(value: Any) -> datetime | None:
+    """Without an offset it is meant as UTC."""
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def within(held: Any, body: Any) -> Any:

@@ -3,7 +3,7 @@ where the source side of the connector can filter by the field."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Reader:
 
     def look(self, batch: Iterable[tuple[Mapped, Mapping[str, Any]]]) -> list[Seen]:
         """One answer a pair of outcome and body, in order. Raises ConnectorError when the target cannot be reached."""
-        wanted = [self._named(mapped, body) for mapped, body in batch]
+        wanted = [self.named(mapped, body) for mapped, body in batch]
         ready = self._together([by for by in wanted if by])
         return [
             ready[_name(by)] if by and _name(by) in ready else self._one(by) if by else _unnamed(self.flow)
@@ -47,7 +47,7 @@ class Reader:
     def _creates(self) -> bool:
         return self.flow.target.action == "create"
 
-    def _named(self, mapped: Mapped, body: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, mapped: Mapped, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that name the object at the target, with their values; empty when it cannot be named."""
         if self._creates:
             by = {name: body.get(name) for name in self.flow.target.find_existing}
@@ -57,17 +57,15 @@ class Reader:
 
     def _together(self, wanted: list[dict[str, Any]]) -> dict[tuple[Any, ...], Seen]:
         names = {name for by in wanted for name in by}
-        if len(wanted) < 2 or len(names) != 1 or not isinstance(self.target, Source) or self.info is None:
+        if len(wanted) < 2 or not isinstance(self.target, Source) or not self.finds_many(names):
             return {}
         (name,) = names
-        if not self.info.readable or (self.info.filters is not None and name not in self.info.filters):
-            return {}
         values = list(dict.fromkeys(str(by[name]) for by in wanted))
         rows: dict[str, list[Record]] = {value: [] for value in values}
         for start in range(0, len(values), TOGETHER):
             part = values[start : start + TOGETHER]
             try:
-                for page in self.target.read(Query(self.flow.target.object, filter={name: part}, expand=self._expand)):
+                for page in self.target.read(Query(self.flow.target.object, filter={name: part}, expand=self.expand)):
                     for row in page.records:
                         rows.get(str(row.get(name)), []).append(row)
             except Refused:  # it filters by less than it says: one by one, then
@@ -79,8 +77,14 @@ class Reader:
             if len(found := rows[str(by[name])]) < (1 if self._creates else 2)
         }
 
+    def finds_many(self, names: Collection[str]) -> bool:
+        """Whether many objects, named by these fields, can be asked for in one read."""
+        if len(names) != 1 or not isinstance(self.target, Source) or self.info is None or not self.info.readable:
+            return False
+        return self.info.filters is None or next(iter(names)) in self.info.filters
+
     @property
-    def _expand(self) -> tuple[str, ...]:
+    def expand(self) -> tuple[str, ...]:
         """A created object is only looked for; of a changed one its lists are compared too."""
         if self._creates:
             return ()
@@ -94,7 +98,7 @@ class Reader:
     def _one(self, by: Mapping[str, Any]) -> Seen:
         try:
             if not self._creates and isinstance(self.target, Reads) and (self.info is None or self.info.by_key):
-                return Seen(self.target.get(self.flow.target.object, by, self._expand))
+                return Seen(self.target.get(self.flow.target.object, by, self.expand))
             found = self.target.find(self.flow.target.object, by)
         except NotFound:
             return Seen()

@@ -78,12 +78,13 @@ def run_flow(
     intake: bool = True,
     deliver: bool = True,
     stopping: threading.Event | None = None,
+    kind: str = "run",
 ) -> Summary:
     """One intake pass (from ``records``, else from ``source``), then deliver.
 
     wait_secs: retries that are due within this time are waited for; later ones stay for the next run.
     connections: connectors by name, for live look-ups. intake False: only deliver what is held.
-    deliver False: only take in.
+    deliver False: only take in. kind: what the run is for, as ``Store.begin_run`` has it.
     workers: threads that deliver, each holding lanes of its own. stopping: once it is set, calls under way are
     finished, nothing new begins, and the rest waits for the next run. sleep: in place of waiting for it.
     Raises ConnectorError when the source cannot be read (what was read is held), GuardStopped, Paused, StoreError.
@@ -92,7 +93,7 @@ def run_flow(
     sleep = sleep or stopping.wait
     patience = Patience(flow.name, sleep)
     patience(lambda: refuse_paused(flow, store, reads=source is not None, delivers=deliver))
-    run = patience(lambda: store.begin_run(flow.name, environment, flow.hash))
+    run = patience(lambda: store.begin_run(flow.name, environment, flow.hash, kind))
     summary = Summary(flow.name, run)
     before = dict(store.budgets.waits)
     reading = Watch(flow, store, stopping.is_set, reads=True)

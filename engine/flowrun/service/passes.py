@@ -121,6 +121,7 @@ class Passes:
                 connections=self._deployment.connections,
                 deliver=False,
                 stopping=self._ending,
+                kind="first" if first else due.kind,
             )
             passed(self._store, flow, read=True)
         except ConnectorError as error:

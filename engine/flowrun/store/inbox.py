@@ -40,6 +40,28 @@ class Inbox:
             added += self._take(tx, flow, incoming[start : start + _CHUNK], run)
         return added
 
+    def again(
+        self, tx: Connection, flow: str, incoming: Sequence[Incoming], run: int | None, reason: str
+    ) -> dict[str, int]:
+        """Records whose identity is held already, once more as new ones; what is older than what is held is left out.
+        Returns the seq of each key that was added."""
+        now, cover = self._db.time(tx), self._db.cover
+        self._open_lanes(tx, flow, {one.lane for one in incoming}, now)
+        heads = self._heads(tx, flow, sorted({one.key for one in incoming}))
+        new: dict[str, list[Any]] = {}
+        for one in incoming:
+            version, print_ = heads.get(one.key, (None, ""))
+            if version != one.version or (version is None and print_ != fingerprint(one.payload)):
+                continue
+            payload = cover.close(encode_json(one.payload).decode(), PAYLOAD, flow, one.key, one.version, now)
+            new[one.key] = [one.key, one.version, one.lane, payload, "received", reason]
+        if not new:
+            return {}
+        st.ADD.run_many(tx, list(new.values()), flow=flow, run=run, now=now)
+        r = t.records.c
+        query = select(r.key, func.max(r.seq)).where(r.flow == flow, r.key.in_(list(new))).group_by(r.key)
+        return {str(key): int(seq) for key, seq in tx.execute(query)}
+
     def keys(self, flow: str) -> set[str]:
         """Every key this flow has taken in."""
         with self._db.transaction() as tx:

@@ -112,7 +112,7 @@ class Outcomes:
         if again:
             which = (j.flow == bindparam("b_flow"), j.intent == bindparam("b_intent"))
             for one in again:
-                self._keep_receipt(tx, one["b_flow"], one["b_intent"], now)
+                self.keep_receipt(tx, one["b_flow"], one["b_intent"], now)
             tx.execute(delete(t.journal).where(*which), again)
         objects = [{"b_flow": one.row.flow, "b_object": one.object} for one in going if one.object]
         if objects:
@@ -126,7 +126,7 @@ class Outcomes:
             st.INTEND.run_many(tx, rows, flow=going[0].row.flow, now=now)
         return set(seqs) - live
 
-    def _keep_receipt(self, tx: Connection, flow: str, intent: str, now: float) -> None:
+    def keep_receipt(self, tx: Connection, flow: str, intent: str, now: float) -> None:
         """A later send under the same key takes the place of an earlier one; its receipt goes into the history."""
         j = t.journal.c
         query = select(j.seq, j.target_id, j.at, j.how).where(j.flow == flow, j.intent == intent, j.state == "done")

@@ -209,6 +209,7 @@ runs = Table(
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("counts", Text),
+    Column("kind", String(10)),  # run, poll, schedule, reconcile, first, full, repair
 )
 
 alerts = Table(

@@ -25,6 +25,7 @@ from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
 from flowrun.store.pauses import Pauses
+from flowrun.store.repairs import Repairs
 from flowrun.store.rows import ANSWER, Row, row_of
 from flowrun.store.schedules import Schedules
 from flowrun.store.sealing import put_over
@@ -59,6 +60,7 @@ class Store:
         self.alerts = AlertBook(database)
         self.outcomes = Outcomes(database, self.lanes, self.xrefs, self.alerts)
         self.letters = Letters(database, self.lanes)
+        self.repairs = Repairs(database, self.inbox, self.outcomes)
         self.circuits = Circuits(database)
         self.budgets = Budgets(database)
         self.pauses = Pauses(database)
@@ -209,13 +211,15 @@ class Store:
 
     # -- runs, audit ----------------------------------------------------------------------------------------------
 
-    def begin_run(self, flow: str, environment: str, flow_hash: str) -> int:
+    def begin_run(self, flow: str, environment: str, flow_hash: str, kind: str = "run") -> int:
+        """kind: run, poll, schedule, reconcile, first (the first pass of a flow), full (a comparison), repair."""
         with self.transaction() as tx:
             made = tx.execute(
                 insert(t.runs).values(
-                    flow=flow, environment=environment, flow_hash=flow_hash, started_at=self.database.time(tx)
+                    flow=flow, environment=environment, flow_hash=flow_hash, kind=kind,
+                    started_at=self.database.time(tx),
                 )
-            )
+            )  # fmt: skip
             return int(made.inserted_primary_key[0])  # type: ignore[index]
 
     def received(self, run: int) -> int:
