@@ -166,10 +166,12 @@ def _repaired(
     from flowrun.cli.stopping import stoppable
     from flowrun.reconcile import repair
     from flowrun.runner import run_flow
+    from flowrun.runner.pausing import refuse_paused
 
     flow: Flow = report.flow
     if not report.repairable and not store.lanes.waiting(flow.name):
         return None
+    refuse_paused(flow, store, reads=False, delivers=True)
     run = store.begin_run(flow.name, report.environment, flow.hash, "repair")
     try:
         repair(report, store, run=run, who=who(), override_guard=override_guard)
