@@ -165,8 +165,7 @@ def _repaired(
     from flowrun.cli.run import Progress
     from flowrun.cli.stopping import stoppable
     from flowrun.reconcile import repair
-    from flowrun.runner import run_flow
-    from flowrun.runner.pausing import refuse_paused
+    from flowrun.runner import refuse_paused, run_flow
 
     flow: Flow = report.flow
     if not report.repairable and not store.lanes.waiting(flow.name):

@@ -14,7 +14,8 @@ from flowrun.planning.taking import Gathered, row_of, take
 from flowrun.planning.target import Reader
 from flowrun.reconcile.spool import Spool
 from flowrun.reconcile.totals import Totals
-from flowrun.runner import ROUNDS, apply_all, resolve
+from flowrun.runner import apply_all, resolve
+from flowrun.runner.mapping import ROUNDS
 from flowrun.runner.run import CLAIM
 from flowrun.store import Incoming, Row, Store
 from flowrun.store.reading import heads_of
@@ -73,7 +74,7 @@ class Expected(Gathered):
         self.read += len(part)
         snapshot = Snapshot()
         rows = [row_of(self.flow.name, one, -n - 1, "received", None) for n, one in enumerate(part)]
-        outcomes = apply_all(self.flow, self.plan, self.held, rows, self.connections, snapshot)
+        outcomes = apply_all(self.flow, self.plan, self.held, rows, self.connections, snapshot, raises=True)
         keys = [one.key for one in part]
         standing = self.held.repairs.standing(self.flow.name, keys)
         heads = heads_of(self.held, self.flow.name, set(keys))
