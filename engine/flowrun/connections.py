@@ -285,6 +285,8 @@ def limits_of(given: Mapping[str, Any] | None) -> Limits:
                 limits = dataclasses.replace(limits, rates=read_rates(text))
             elif key == "concurrent":
                 limits = dataclasses.replace(limits, concurrent=max(1, int(text)))
+            elif key == "webhooks":
+                read_rates(text)  # the door keeps it: ``service.turnstile``
             elif key == "timeout":
                 limits = dataclasses.replace(limits, timeout=float(text.removesuffix("s")))
             else:

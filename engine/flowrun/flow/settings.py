@@ -207,8 +207,10 @@ def _block(r: Reader, node: Node, name: str) -> None:
 
 def _limits(r: Reader, node: Node) -> None:
     parts = r.box(node, words.LIMITS, "limits")
-    rate = parts.get("rate")
-    if isinstance(rate, Scalar):
+    for name in ("rate", "webhooks"):
+        rate = parts.get(name)
+        if not isinstance(rate, Scalar):
+            continue
         try:
             read_rates(rate.text)
         except ValueError:

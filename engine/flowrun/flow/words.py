@@ -278,6 +278,7 @@ LIMITS: Box = {
     "rate": Word("Most calls in a time: 20/s, or several that all hold: 5/s 60/m 5000/d.", "rate", False, "20/s"),
     "concurrent": Word("Most calls at once.", "count", False, "8"),
     "timeout": Word("How long one call may take.", "duration", False, "30s"),
+    "webhooks": Word("Most webhooks of it in a time; beyond that its sender waits.", "rate", False, "200/s"),
 }
 
 ENVIRONMENT: Box = {

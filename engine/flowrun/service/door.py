@@ -6,6 +6,7 @@ An ASGI endpoint of its own, since this is the hot path.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -16,6 +17,7 @@ from flowrun.errors import ConnectorError, SignatureInvalid, StoreError
 from flowrun.logs import log, redact
 from flowrun.service.accepting import Acceptor, Busy
 from flowrun.service.hooks import Hooks
+from flowrun.service.turnstile import Turnstile
 from flowrun.values import Clock, encode_json
 
 MAX_BODY_BYTES = 1_000_000
@@ -30,11 +32,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Turned(Exception):
     """The request is answered, and nothing of it is held."""
 
-    def __init__(self, status: int, words: str, reason: str, retry: bool = False) -> None:
+    def __init__(self, status: int, words: str, reason: str, retry: float = 0.0) -> None:
+        """reason: of the metric. retry: seconds until the sender should come again; 0: it should not."""
         super().__init__(words)
         self.status = status
-        self.reason = reason  # of the metric
-        self.headers = {"retry-after": str(RETRY_SECS)} if retry else {}
+        self.reason = reason
+        self.headers = {"retry-after": str(math.ceil(retry))} if retry else {}
         if status in (408, 413, 415):
             self.headers["connection"] = "close"  # what still comes of the body is not read
 
@@ -51,12 +54,14 @@ class Door:
         now: Clock,
         counted: Callable[[str, str, int, float], None],
         full: Callable[[], str],
+        turnstiles: Mapping[str, Turnstile],
     ) -> None:
         self._hooks = hooks
         self._acceptor = acceptor
         self._now = now
         self._counted = counted
         self._full = full
+        self._turnstiles = turnstiles
         self._known = frozenset(hooks.connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,14 +101,17 @@ class Door:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log().error("webhook not understood", connection=connection, error=type(error).__name__)
             raise Turned(400, "the webhook cannot be read", "unreadable") from None
+        turnstile = self._turnstiles.get(connection)
+        if turnstile is not None and (wait := turnstile.wait(time.monotonic())):
+            raise Turned(429, "more webhooks than limits: { webhooks: … } allows", "rate", wait)
         if arrivals and (reason := self._full()):
-            raise Turned(503, reason, "full", retry=True)
+            raise Turned(503, reason, "full", RETRY_SECS)
         try:
             await self._acceptor.accept(arrivals)
         except Busy as busy:
-            raise Turned(503, busy.message, "busy", retry=True) from None
+            raise Turned(503, busy.message, "busy", RETRY_SECS) from None
         except StoreError as error:
-            raise Turned(503, "it cannot be held now", "store", retry=True) from error
+            raise Turned(503, "it cannot be held now", "store", RETRY_SECS) from error
         outcome = "unheard" if unheard and not arrivals else "accepted"
         return outcome, len(arrivals), Reply(200, {}, b'{"accepted":%d}' % len(arrivals))
 

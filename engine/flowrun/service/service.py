@@ -25,6 +25,7 @@ from flowrun.service.metrics import Metrics
 from flowrun.service.passes import Passed, Passes
 from flowrun.service.pulling import SLOWEST_SECS, Pulling
 from flowrun.service.reading_back import ReadingBack
+from flowrun.service.turnstile import turnstiles
 from flowrun.store.events import REMEMBERED_SECS
 from flowrun.store.pruning import prune
 from flowrun.values import Clock, system_clock
@@ -75,7 +76,8 @@ class Service:
             one.taken = self._taken
         self._deliveries.freed = self._delivering.wake
         self._passes.freed = self._wake
-        door = Door(self.hooks, self.acceptor, now=now, counted=self._count, full=self._fullness)
+        turns = turnstiles(deployment.project, deployment.environment, self.hooks.connections)
+        door = Door(self.hooks, self.acceptor, now=now, counted=self._count, full=self._fullness, turnstiles=turns)
         self.app: Any = make_app(door, troubles=self.troubles, ready=self._unready, metrics=self.metrics.text)
 
     def start(self) -> None:
