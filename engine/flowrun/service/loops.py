@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flowrun.errors import FlowrunError
 from flowrun.logs import log
 
+GATHER_SECS = 0.01  # after being woken, so that a flood is not looked at each time that it brings something
 LONGEST_SECS = 60.0  # between two looks when things keep going wrong
 
 
@@ -62,5 +63,5 @@ class Loop:
             self.beat = time.monotonic()
             if failures:
                 self._stopped.wait(wait)  # being woken does not make it better
-            else:
-                self._woken.wait(max(0.0, wait))
+            elif self._woken.wait(max(0.0, wait)):
+                self._stopped.wait(GATHER_SECS)
