@@ -6,19 +6,21 @@ from datetime import UTC, datetime
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, MOST, chosen, counted, letters, listed, of_cause, one_letter, pretty
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted, pretty
 from flowrun.cli.dlq_edit import edit
 from flowrun.cli.dlq_files import export, import_
 from flowrun.cli.dlq_preview import preview
 from flowrun.cli.dlq_review import review
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.masks import REVEAL, Masks, revealed
+from flowrun.cli.masks import REVEAL, revealed
 from flowrun.cli.project import known_flow, open_flow, project_store, who
 from flowrun.cli.stopping import stoppable
 from flowrun.errors import ProjectError
 from flowrun.logs import configure
+from flowrun.showing import Masks
 from flowrun.store import Row, Store
 from flowrun.store.causes import cause_id, clusters
+from flowrun.store.choosing import MOST, chosen, letters, listed, of_cause, one_letter
 
 _SHOWN = 5  # keys of one cause
 

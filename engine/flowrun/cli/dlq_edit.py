@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from flowrun.children import only_harmless
-from flowrun.cli.dlq_choose import CAUSE, ENV, counted, of_cause, one_letter, pretty
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted, pretty
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
 from flowrun.masking import Mask
+from flowrun.showing import Masks
+from flowrun.store.choosing import of_cause, one_letter
+from flowrun.store.correcting import put
 from flowrun.values import decode_given
 
 
@@ -97,26 +99,7 @@ def _set(payload: Any, path: str, text: str) -> None:
         value = decode_given(text)
     except ValueError:
         value = text
-    at = payload
-    parts = path.replace("]", "").replace("[", ".").split(".")
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        if isinstance(at, list):
-            if not part.isdigit() or int(part) >= len(at):
-                raise ProjectError(f"'{path}': there is no place {part}")
-            if last:
-                at[int(part)] = _like(at[int(part)], value, text)
-            else:
-                at = at[int(part)]
-        elif isinstance(at, dict):
-            if last:
-                at[part] = _like(at.get(part), value, text)
-            elif part not in at:
-                raise ProjectError(f"'{path}': the record has no '{part}'", help=f"it has: {', '.join(at)}")
-            else:
-                at = at[part]
-        else:
-            raise ProjectError(f"'{path}': '{part}' is inside a plain value")
+    put(payload, path, lambda old: _like(old, value, text))
 
 
 def _like(old: Any, new: Any, text: str) -> Any:

@@ -12,15 +12,17 @@ from typing import Any
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, counted, listed
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.masks import REVEAL, Masks, revealed
+from flowrun.cli.masks import REVEAL, revealed
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.cli.records import NOT_JSON
 from flowrun.errors import ProjectError
 from flowrun.logs import redact
+from flowrun.showing import Masks
 from flowrun.store import Row, Store, fingerprint
 from flowrun.store.causes import cause_id
+from flowrun.store.choosing import listed
 from flowrun.values import decode_given, encode_json
 
 _MUST = {"seq": int, "flow": str, "key": str, "was": str, "payload": dict}

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from flowrun.cli.dlq_choose import CAUSE, ENV, chosen, counted, pretty
+from flowrun.cli.dlq_choose import CAUSE, ENV, counted, pretty
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.project import known_flow, open_flow, project_store
 from flowrun.logs import configure
 from flowrun.masking import Mask, mask_of
 from flowrun.store import Row
+from flowrun.store.choosing import chosen
 
 _MOST_CHANGES = 30  # lines of one example
 

@@ -6,9 +6,9 @@ import click
 
 from flowrun.cli.dlq_choose import ENV, counted
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store, who
 from flowrun.errors import ProjectError
+from flowrun.showing import Masks
 from flowrun.store import Row, Store
 
 

@@ -11,7 +11,6 @@ import click
 
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.masks import whys
 from flowrun.cli.project import held_store, is_there, open_flow, store_place
 from flowrun.cli.records import given_xrefs, grouped, read_records
 from flowrun.connector import Registry
@@ -22,6 +21,7 @@ from flowrun.lookups import Snapshot
 from flowrun.masking import mask_of
 from flowrun.plan import Identity, Mapped, Plan
 from flowrun.project import Project
+from flowrun.showing import whys
 from flowrun.testing.flow_tests import describe, shown
 
 

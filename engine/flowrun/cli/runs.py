@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import click
 
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.masks import Masks
 from flowrun.cli.project import known_flow, project_store
 from flowrun.errors import ProjectError
+from flowrun.showing import Masks
 
 
 @click.command(name="runs")

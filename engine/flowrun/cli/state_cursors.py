@@ -62,11 +62,6 @@ def set_(flow: str, value: str, env: str | None) -> int:
     try:
         known_flow(project, store, flow)
         before = store.cursors.current(flow)
-        if before is not None and _kind(before) != _kind(value):
-            raise ProjectError(
-                f"'{value}' is {_kind(value)}; the cursor of {flow} is {_kind(before)}: {before}",
-                help=f"flowrun state cursors list {flow}",
-            )
         store.cursors.set(flow, value, who())
     finally:
         store.close()
@@ -96,17 +91,3 @@ def undo(flow: str, env: str | None) -> int:
     else:
         click.echo(f"{flow}: {before} → {now}; {_AGAIN}")
     return EXIT_OK
-
-
-def _kind(value: str) -> str:
-    """What a cursor looks like, so that a slip of the hand is seen: connectors take each other's words for anything."""
-    text = value.strip()
-    if text.isdigit():
-        return "a number"
-    if text.startswith(("{", "[")):
-        return "JSON"
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return "text"
-    return "a time"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,14 @@ from typing import Any
 import click
 
 from flowrun.cli.main import EXIT_OK
-from flowrun.cli.masks import Masks, whys
 from flowrun.cli.output import print_json
 from flowrun.cli.project import held_store, open_flow, store_place
-from flowrun.errors import FlowrunError, ProjectError
+from flowrun.errors import ProjectError
 from flowrun.logs import redact
-from flowrun.lookups import Snapshot
-from flowrun.masking import Mask
 from flowrun.project import load_project
-from flowrun.runner import apply_all
-from flowrun.store.reading import Reading
-from flowrun.store.tracing import Event, Life, Tracing
+from flowrun.runner.following import follow
+from flowrun.showing import Masks
+from flowrun.store.tracing import Life
 
 
 @click.command(name="trace")
@@ -40,15 +36,7 @@ def command(key: str, flow: str | None, env: str | None, form: str) -> int:
         raise ProjectError(f"there is no store at {place} yet", help="flowrun run FLOW")
     held = held_store(project, project.environment(env))
     try:
-        lives = Tracing(held.database).follow(key, flow)
-        masks = Masks(project)
-        for life in lives:
-            mask = masks.of(life.row.flow)
-            _mapped(life, held, env, mask)
-            field = life.row.error_field or ""
-            life.events = [
-                replace(one, words=mask.text(one.words, life.row.payload, life.row.body, field)) for one in life.events
-            ]
+        lives = follow(held, Masks(project), key, flow, lambda name: open_flow(name, env)[2:])
     finally:
         held.close()
     if not lives:
@@ -60,38 +48,6 @@ def command(key: str, flow: str | None, env: str | None, form: str) -> int:
         for line in lines(lives):
             click.echo(redact(line))
     return EXIT_OK
-
-
-def _mapped(life: Life, held: Reading, env: str | None, mask: Mask) -> None:
-    """What mapping looked up, told by the flow itself as long as it is the one that mapped the record."""
-    row = life.row
-    if row.flow_hash is None:
-        return
-    words = f"by flow {row.flow_hash}"
-    try:
-        _, _, flow, plan = open_flow(row.flow, env)
-        live = any(lookup.kind == "connection" for lookup in flow.lookups.values())
-        if flow.hash != row.flow_hash:
-            words += "; the flow has changed since"
-        elif live:
-            words += "; it looks things up in a system, which is not asked again"
-        else:
-            snapshot = Snapshot()
-            apply_all(flow, plan, held, [row], {}, snapshot)
-            steps = [
-                step
-                for why in whys(mask, plan.explain(row.payload, snapshot).fields, row.payload)
-                for step in why.steps
-            ]
-            used = dict.fromkeys(" ".join(s.split()) for s in steps if s.startswith("lookup "))
-            words += "".join(f"; {step}" for step in used)
-    except FlowrunError:
-        words += "; the flow is not there any more, or not valid"
-    # No row says when; it was just before what came of it.
-    after = ("sent", "asked", "answered", "retried", "waited", "failed", "waiting", "in doubt", "skipped")
-    place = max((i for i, event in enumerate(life.events) if event.event in after), default=None)
-    at = row.received_at if place is None else life.events[place].at
-    life.events.insert(1 if place is None else place, Event(at, "mapped", words))
 
 
 def lines(lives: list[Life]) -> Iterator[str]:

@@ -5,41 +5,20 @@ An ASGI endpoint of its own, since this is the hot path.
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from flowrun.connector import Reply, Request
 from flowrun.errors import ConnectorError, SignatureInvalid, StoreError
 from flowrun.logs import log, redact
 from flowrun.service.accepting import Acceptor, Busy
+from flowrun.service.bodies import Receive, Scope, Send, Turned, read_body
 from flowrun.service.hooks import Hooks
 from flowrun.service.turnstile import Turnstile
 from flowrun.values import Clock, encode_json
 
-MAX_BODY_BYTES = 1_000_000
-BODY_SECS = 10.0  # for a whole body to arrive; slower senders hold connections, not facts
 RETRY_SECS = 5  # until a sender should come again
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class Turned(Exception):
-    """The request is answered, and nothing of it is held."""
-
-    def __init__(self, status: int, words: str, reason: str, retry: float = 0.0) -> None:
-        """reason: of the metric. retry: seconds until the sender should come again; 0: it should not."""
-        super().__init__(words)
-        self.status = status
-        self.reason = reason
-        self.headers = {"retry-after": str(math.ceil(retry))} if retry else {}
-        if status in (408, 413, 415):
-            self.headers["connection"] = "close"  # what still comes of the body is not read
 
 
 class Door:
@@ -84,7 +63,7 @@ class Door:
             path=scope["path"],
             headers=headers,
             query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-            body=await _body(headers, receive),
+            body=await read_body(headers, receive),
             received_at=self._now(),
         )
         try:
@@ -114,39 +93,6 @@ class Door:
             raise Turned(503, "it cannot be held now", "store", RETRY_SECS) from error
         outcome = "unheard" if unheard and not arrivals else "accepted"
         return outcome, len(arrivals), Reply(200, {}, b'{"accepted":%d}' % len(arrivals))
-
-
-async def _body(headers: Mapping[str, str], receive: Receive) -> bytes:
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Turned(415, "bodies come uncompressed", "refused")
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > MAX_BODY_BYTES:
-        raise Turned(413, f"a body is at most {MAX_BODY_BYTES} bytes", "too_large")
-    message = await receive()  # most bodies come whole
-    if not message.get("more_body") and message["type"] == "http.request":
-        found: bytes = message.get("body", b"")
-        return _bounded(found)
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    try:
-        async with asyncio.timeout(BODY_SECS):
-            while message.get("more_body"):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Turned(400, "the sender went away", "refused")
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > MAX_BODY_BYTES:
-                    raise Turned(413, f"a body is at most {MAX_BODY_BYTES} bytes", "too_large")
-    except TimeoutError:
-        raise Turned(408, f"a body arrives within {BODY_SECS:.0f} s", "refused") from None
-    return _bounded(b"".join(parts))
-
-
-def _bounded(body: bytes) -> bytes:
-    if len(body) > MAX_BODY_BYTES:
-        raise Turned(413, f"a body is at most {MAX_BODY_BYTES} bytes", "too_large")
-    return body
 
 
 async def _respond(send: Send, reply: Reply) -> None:

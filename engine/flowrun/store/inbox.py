@@ -6,10 +6,12 @@ The same identity adds nothing; an older version is kept as superseded; a newer 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
+from flowrun.errors import ProjectError
 from flowrun.store import schema as t
 from flowrun.store import statements as st
 from flowrun.store.database import Database
@@ -197,8 +199,15 @@ class Cursors:
             return [dict(found) for found in tx.execute(query).mappings()]
 
     def set(self, flow: str, value: str, who: str) -> None:
-        """Move a cursor by hand; audited. Records that are read again add nothing."""
+        """Move a cursor by hand; audited. Records that are read again add nothing. Raises ProjectError for what does
+        not look like the cursor that is there: connectors take each other's words for anything."""
         with self._db.transaction() as tx:
+            before = current_cursor(tx, flow)
+            if before is not None and _kind(before) != _kind(value):
+                raise ProjectError(
+                    f"'{value}' is {_kind(value)}; the cursor of {flow} is {_kind(before)}: {before}",
+                    help=f"flowrun state cursors list {flow}",
+                )
             now = self._db.time(tx)
             tx.execute(insert(t.cursors).values(flow=flow, value=value, run=None, at=now))
             tx.execute(insert(t.audit).values(at=now, who=who, action="cursor set", detail=f"{flow}: {value}"))
@@ -214,3 +223,17 @@ class Cursors:
             now = self._db.time(tx)
             tx.execute(insert(t.audit).values(at=now, who=who, action="cursor undo", detail=f"{flow}: {newest.value}"))
             return current_cursor(tx, flow)
+
+
+def _kind(value: str) -> str:
+    """What a cursor looks like, so that a slip of the hand is seen."""
+    text = value.strip()
+    if text.isdigit():
+        return "a number"
+    if text.startswith(("{", "[")):
+        return "JSON"
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return "text"
+    return "a time"
