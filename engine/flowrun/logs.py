@@ -41,6 +41,15 @@ def redact(text: str) -> str:
     return text
 
 
+def without_secrets(value: Any) -> Any:
+    """Before it is JSON: there, a quote inside a secret would keep it from being known."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(str(name)): without_secrets(inner) for name, inner in value.items()}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         event[key] = _masked(key, value)

@@ -135,7 +135,7 @@ def test_every_column_that_could_hold_values_is_closed_or_is_known_to_stay_open(
         "alerts.ack_by", "alert_notices.channel", "alert_notices.error", "audit.who", "audit.detail",
         "tokens.sealed", "tokens.refused_words", "budgets.paused_by", "budgets.slow_by", "budgets.counted",
         "budgets.told",
-        "pauses.reason", "pauses.who", "events.event_id", "events.object", "events.error", "schedules.spec",
+        "pauses.reason", "pauses.who", "access_tokens.created_by", "events.event_id", "events.object", "events.error", "schedules.spec",
         "schedules.error",
     }  # fmt: skip
     found = {

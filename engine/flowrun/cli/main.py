@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconcile": ("reconcile", "Compare both sides of a flow as a whole; repair what differs."),
     "runs": ("runs", "List past runs and their outcomes."),
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
+    "tokens": ("tokens", "Who may ask the admin API: add, list, revoke."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
     "trace": ("trace", "Follow one business object through all flows."),
     "state": ("state", "What the store holds, whether it is whole; cursors, backup, retention, erasure."),

@@ -19,20 +19,10 @@ def print_json(value: Any) -> None:
     """Indented, exact numbers, no secret in any text."""
     import msgspec
 
+    from flowrun.logs import without_secrets
     from flowrun.values import encode_json
 
-    click.echo(msgspec.json.format(encode_json(_without_secrets(value)), indent=2).decode())
-
-
-def _without_secrets(value: Any) -> Any:
-    """Before it is JSON: there, a quote inside a secret would keep it from being known."""
-    from flowrun.logs import redact
-
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {redact(str(name)): _without_secrets(inner) for name, inner in value.items()}
-    return [_without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
+    click.echo(msgspec.json.format(encode_json(without_secrets(value)), indent=2).decode())
 
 
 def print_diagnostics(

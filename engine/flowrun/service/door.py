@@ -6,7 +6,7 @@ An ASGI endpoint of its own, since this is the hot path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 from flowrun.connector import Reply, Request

@@ -75,7 +75,7 @@ class Service:
         for one in self._pulling.values():
             one.taken = self._taken
         self._deliveries.freed = self._delivering.wake
-        self._passes.freed = self._wake
+        self._passes.freed = self.wake
         turns = turnstiles(deployment.project, deployment.environment, self.hooks.connections)
         door = Door(self.hooks, self.acceptor, now=now, counted=self._count, full=self._fullness, turnstiles=turns)
         self.app: Any = make_app(door, troubles=self.troubles, ready=self._unready, metrics=self.metrics.text)
@@ -152,7 +152,7 @@ class Service:
         self._reading_loop.wake()
         self._delivering.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self._scheduling.wake()
         self._delivering.wake()
 

@@ -305,6 +305,19 @@ pauses = Table(  # what a person has stopped, until a person lets it go on
     Column("since", Float, nullable=False),
 )
 
+access_tokens = Table(  # who may ask the admin API
+    "access_tokens",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("role", String(10), nullable=False),  # viewer, operator, admin
+    Column("hash", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("used_at", Float),
+    Column("revoked_at", Float),
+    UniqueConstraint("hash", name="access_tokens_once"),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 
 from flowrun.errors import StoreError
 from flowrun.store import schema as t
+from flowrun.store.access import Access
 from flowrun.store.alert_book import AlertBook
 from flowrun.store.budgets import Budgets
 from flowrun.store.circuits import Circuits
@@ -64,6 +65,7 @@ class Store:
         self.circuits = Circuits(database)
         self.budgets = Budgets(database)
         self.pauses = Pauses(database)
+        self.access = Access(database)
         if not database.shared:
             self._take_over()
 
@@ -97,9 +99,10 @@ class Store:
         queue: str | None = None,
         key: str | None = None,
         seq: int | None = None,
+        after: int = 0,
         limit: int = 1000,
     ) -> list[Row]:
-        """In order of arrival, each with what was sent last, or what was made of it."""
+        """In order of arrival from the one after ``after``, each with what was sent last, or what was made of it."""
         r = t.records.c
         query = select(t.records).order_by(r.seq).limit(limit)
         for column, value in (
@@ -107,6 +110,8 @@ class Store:
         ):  # fmt: skip
             if value is not None:
                 query = query.where(column == value)
+        if after:
+            query = query.where(r.seq > after)
         with self.transaction() as tx:
             return self._rows(tx, query)
 
@@ -235,12 +240,23 @@ class Store:
                 .values(ended_at=self.database.time(tx), counts=encode_json(dict(counts)).decode())
             )
 
-    def runs(self, flow: str | None = None, limit: int = 20) -> list[Mapping[str, Any]]:
+    def runs(self, flow: str | None = None, limit: int = 20, before: int | None = None) -> list[Mapping[str, Any]]:
+        """The newest first, from the one before ``before``."""
         query = select(t.runs).order_by(t.runs.c.id.desc()).limit(limit)
         if flow is not None:
             query = query.where(t.runs.c.flow == flow)
+        if before is not None:
+            query = query.where(t.runs.c.id < before)
         with self.transaction() as tx:
             return [dict(found) for found in tx.execute(query).mappings()]
 
     def audit(self, tx: Connection, who: str, action: str, detail: str) -> None:
         tx.execute(insert(t.audit).values(at=self.database.time(tx), who=who, action=action, detail=detail))
+
+    def audited(self, limit: int = 50, before: int | None = None) -> list[Mapping[str, Any]]:
+        """The newest first, from the one before ``before``: id, at, who, action, detail."""
+        query = select(t.audit).order_by(t.audit.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(t.audit.c.id < before)
+        with self.transaction() as tx:
+            return [dict(found) for found in tx.execute(query).mappings()]
