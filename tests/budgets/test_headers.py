@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowrun.connector import LimitHeaders
@@ -69,7 +69,7 @@ def test_the_answers_own_clock_counts() -> None:
 
 
 HOSTILE = st.one_of(
-    st.text("0123456789abcdefgGMT :;,=.\"\u0663\u00b2-+\n", max_size=40), st.integers().map(str), st.floats().map(str), st.sampled_from(["9" * 5000, "-1", "1e308", '"a";r=1;t=' * 300, "1/0", "0/0"])
+    st.text("0123456789abcdefgGMT :;,=.\"\u0663\u00b2-+\n", max_size=40), st.integers().map(str), st.integers(0, 4_000_000).map(str), st.integers(1_789_000_000, 1_800_000_000).map(str), st.floats().map(str), st.sampled_from(["9" * 5000, "-1", "1e308", '"a";r=1;t=' * 300, "1/0", "0/0"])
 )  # fmt: skip
 NAMES = sorted(
     {"ratelimit", "ratelimit-policy", "retry-after", "date", "x-ia-throttle-retryafter"}
@@ -78,6 +78,11 @@ NAMES = sorted(
 
 
 @given(headers=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=8))
+@example(headers={"x-ratelimit-remaining": "1", "x-ratelimit-reset": "999999"})
+@example(headers={"x-ratelimit-remaining": "1", "x-ratelimit-reset": str(int(NOW) + 999_999)})
+@example(headers={"ratelimit": '"a";r=1;t=999999'})
+@example(headers={"ratelimit": "limit=1, remaining=1, reset=999999"})
+@example(headers={"retry-after": "999999"})
 def test_no_header_breaks_anything_or_asks_for_more_than_a_day(headers: dict[str, str]) -> None:
     declared = (XERO, SHOPIFY, BIGCOMMERCE, INTACCT)
     wait, _ = read_wait(headers, declared, NOW)

@@ -145,21 +145,24 @@ def test_who_waits_never_holds_a_lane_beyond_its_deadline(desk: Desk, tmp_path: 
     desk.store.lanes.lease_secs = 2.0
     with http_system(desk.store, tmp_path, limits={"rate": "20/m"}) as (target, _, came):
         held: list[float] = []
+        begun = 0.0
         claim = desk.store.lanes.claim
 
         def noting(*args: Any, **more: Any) -> Any:
-            held.append(time.monotonic())
+            nonlocal begun
+            begun = time.monotonic()
             return claim(*args, **more)
 
         release = desk.store.lanes.release
 
         def released(*args: Any, **more: Any) -> Any:
-            held[-1] = time.monotonic() - held[-1]
+            held.append(time.monotonic() - begun)
             return release(*args, **more)
 
         desk.store.lanes.claim = noting  # type: ignore[method-assign]
         desk.store.lanes.release = released  # type: ignore[method-assign]
         summary = desk.run(target, 3, 30)
+    assert len(held) >= 3 and max(held) < 2.0, "given back before the lease ended"
     assert summary.counts.confirmed == 3 and summary.counts.lost == 0 and len(came) == 3
     assert desk.attempts() == [1, 1, 1]
 

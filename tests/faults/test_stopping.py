@@ -82,20 +82,28 @@ def test_a_worker_that_breaks_ends_the_others(bench: Bench) -> None:
 
 
 def test_a_process_is_told_to_end(project: Path, store_place: Path | str, erp: Any, shop: Any) -> None:
-    mill = Mill(project, store_place, erp, shop, 60, limits={"limits": {"rate": "50/s"}})
+    mill = Mill(project, store_place, erp, shop, 60)
+    erp.mangle = _slowly
     child = mill.start()
     mill.reached(5)
-    begun = time.monotonic()
+    begun, before = time.monotonic(), len(erp.orders)
     child.send_signal(signal.SIGTERM)
     told = finished(child)
+    erp.mangle = None
     assert time.monotonic() - begun < 10, "within the grace that is usual"
     placed = len(erp.orders)
+    assert placed <= before + 2, "the call under way, and one that was beginning"
     assert told["confirmed"] == placed < 60
     with closing(open_store(store_place)) as store:
         assert store.counts(FLOW) == {"confirmed": placed, "received": 60 - placed} and held(store) == 0
     finished(mill.start())
     mill.all_once()
     assert mill.looked_up() == []
+
+
+def _slowly(request: Any, response: Any) -> Any:
+    time.sleep(0.2)
+    return response
 
 
 def test_a_process_is_told_twice(project: Path, erp: Any, shop: Any) -> None:

@@ -194,6 +194,8 @@ def test_alias_bombs_and_large_files_are_refused_quickly() -> None:
     )
     assert [d.code for d in parse(bomb, "x.yaml").problems] == ["FR004"]
     assert [d.code for d in parse("a" * 1_000_001, "x.yaml").problems] == ["FR001"]
+    assert [d.code for d in parse("# c\n" * 250_001, "x.yaml").problems] == ["FR001"]
+    assert [d.code for d in parse("a: " + "[" * 65, "x.yaml").problems] == ["FR001"]
     assert [d.code for d in parse("a: " + "b" * 100_001, "x.yaml").problems] == ["FR001"]
     assert [d.code for d in parse("a: 1\x00", "x.yaml").problems] == ["FR002"]
 

@@ -55,7 +55,7 @@ map:
   rows: { each: row in it.rows, map: { sku: row.sku, note: { from: row.note, optional: true } } }
 target: { connection: to, object: people.jsonl, action: create, idempotency: { key: it.id, find_existing: id } }
 privacy: { mask: [it.email, it.name, it.tint, "it.rows[].note"] }
-on_error: { other: { dead_letter: people, alert: it } }
+on_error: { other: { dead_letter: people, alert: it, flag: review } }
 """
 
 
@@ -155,6 +155,9 @@ def test_masked_later_what_was_kept_before_is_masked_too(shell: Shell) -> None:
     for code, out, err in said:
         assert code == 0
         clean(out, err)
+    code, out, err = shell("dlq", "review")
+    assert code == 1 and "*** has too many" in out and "3 records to look at" in out
+    clean(out, err)
 
 
 def test_reveal_shows_it_and_is_kept(shell: Shell) -> None:

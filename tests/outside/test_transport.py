@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ import httpcore
 import httpx
 import pytest
 
+from flowrun import transport
 from flowrun.egress import GuardedBackend, forbidden
 from flowrun.errors import AuthFailed, ConnectorError, Refused, Unavailable
 from flowrun.tokens import open_auth
@@ -149,6 +152,25 @@ def test_sixteen_at_once_ask_for_one_token() -> None:
         t.join(5)
     assert codes == [200] * 16
     assert server.given == 1
+
+
+class Dripping(httpx.SyncByteStream):
+    """A byte at a time, for four seconds."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(80):
+            time.sleep(0.05)
+            yield b" "
+
+
+def test_a_token_that_never_comes_whole_ends_at_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks holds a lease that is longer than this, and shorter than a patient connection's limit."""
+    monkeypatch.setattr(transport, "ASK_SECS", 0.3)
+    http = client(lambda request: httpx.Response(200, stream=Dripping()), auth=with_secret("canary-2"))
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        http.get("x")
+    assert time.monotonic() - begun < 3
 
 
 def test_a_token_that_ended_is_renewed_once_and_a_refusal_says_no_secret() -> None:

@@ -94,6 +94,14 @@ def test_a_target_that_moved_is_said_field_by_field(desk: Desk, stock: int) -> N
     assert desk.shop.products[stock]["amount"] == 4
 
 
+def test_what_is_masked_is_not_said_of_it(desk: Desk, stock: int) -> None:
+    masked = 'privacy: { mask: ["group.rows[].MatlWrhsStkQtyInMatlBaseUnit"] }\n\nmap:\n'
+    desk.edit("flows/xcart-s4hana/stock-to-xcart.yaml", "map:\n", masked)
+    desk.plan(STOCK)
+    desk.shop.products[stock]["amount"] = 4
+    refused(desk, STOCK, "AB-1: quantity was '***', is '***'")
+
+
 def test_what_the_plan_does_not_speak_of_may_move(desk: Desk, stock: int) -> None:
     desk.shop.products[stock]["name"] = "A finer mug"
     assert desk.apply(STOCK).code == 0

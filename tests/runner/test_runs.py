@@ -94,7 +94,7 @@ def test_every_record_ends_in_exactly_one_outcome(world: World) -> None:
     [
         "429*2;method=POST", "503*2;method=POST", "reset_before*1;method=POST", "reset_after*1;method=POST",
         "timeout_after*1;method=POST;hang=1", "garbage*1;method=POST", "html200*1;method=POST", "truncated*1;method=POST",
-        "500*1;method=POST", "reset_after:0.4;method=POST;seed=3",
+        "500*1;method=POST", "500_after*1;method=POST", "garbage_after*1;method=POST", "reset_after:0.4;method=POST;seed=3",
     ],
 )  # fmt: skip
 def test_a_target_that_misbehaves_still_has_each_order_once(world: World, faults: str) -> None:

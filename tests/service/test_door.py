@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flowrun.service import bodies
 from flowrun.values import Secret
 from flowrun_connectors.xcart.simulator import WEBHOOK_SECRET
 from flowrun_connectors.xcart.webhooks import sign
@@ -123,12 +125,15 @@ def test_what_cannot_be_read_is_refused_in_words(project: Path, tmp_path: Path, 
 
 def test_bodies_that_are_too_much(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
     def endless() -> Any:
-        while True:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
             yield b" " * 65536
+        pytest.fail("it reads on and on")
 
     with serving(project, tmp_path / "state.db", shop, erp) as here:
         big = b" " * 1_000_001
-        assert here.hook(signed(big), big).status_code == 413
+        refused = here.hook(signed(big), big)
+        assert (refused.status_code, refused.headers["connection"]) == (413, "close")
         try:
             answer = here.http.post("/hooks/xcart", content=endless())
             assert answer.status_code == 413
@@ -140,9 +145,34 @@ def test_bodies_that_are_too_much(project: Path, tmp_path: Path, shop: Any, erp:
         assert here.http.get("/healthz", timeout=1).status_code == 200
 
 
-def test_five_hundred_slow_senders_hold_up_nobody(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
-    import socket
+def said_to(url: str, head: bytes) -> bytes:
+    """What is answered to this much of a request and no more."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as one:
+        one.sendall(head)
+        return one.recv(1000)
 
+
+def test_a_body_that_is_announced_too_large_or_does_not_come(
+    project: Path, tmp_path: Path, shop: Any, erp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECS", 0.3)
+    head = b"POST /hooks/xcart HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n"
+    with serving(project, tmp_path / "state.db", shop, erp) as here:
+        assert said_to(here.url, head % b"1000001").startswith(b"HTTP/1.1 413 ")
+        assert said_to(here.url, head % b"100" + b"{").startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_process_that_is_about_to_end_takes_nothing_more(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
+    placed(shop, [1])
+    with serving(project, tmp_path / "state.db", shop, erp) as here:
+        here.service.draining = True
+        answer = here.hook(*shop.webhook(1))
+        assert answer.status_code == 503 and "about to end" in answer.json()["error"]
+        assert here.http.get("/readyz").status_code == 503 and events(here) == 0
+
+
+def test_five_hundred_slow_senders_hold_up_nobody(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
     placed(shop, [1])
     with serving(project, tmp_path / "state.db", shop, erp) as here:
 

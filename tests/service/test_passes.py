@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,12 +13,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from flowrun.connector import Page
 from flowrun.errors import Unavailable
-from flowrun.service.passes import first_fire, next_fire
+from flowrun.service.passes import LEASE_SECS, Passes, first_fire, next_fire
 from flowrun.store import open_store
 from flowrun.store.schedules import Schedules
 from tests.conftest import connect_shop
-from tests.service.serving import ORDERS, delivered, known_customer, placed, serving, until
+from tests.service.serving import ORDERS, delivered, deployment, known_customer, placed, serving, until
 
 BERLIN = "cron 0 3 * * *|Europe/Berlin"
 
@@ -143,11 +146,81 @@ def test_a_source_that_is_away_is_told_and_read_later(project: Path, tmp_path: P
         until(lambda: all(one.error is None for one in here.store.schedules.all()))
 
 
-def test_a_guard_stops_the_whole_pass_and_nothing_is_sent(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
+class Slow:
+    """The shop, whose list comes in two pages: the second when ``open`` is set."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.open, self.begun = inner, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def receive(self, request: Any) -> Any:
+        return self.inner.receive(request)
+
+    def read(self, query: Any) -> Any:
+        records = [record for page in self.inner.read(query) for record in page.records]
+        yield Page(records[:2])
+        self.begun.set()
+        self.open.wait(10)
+        yield Page(records[2:])
+
+
+def guarded(project: Path) -> None:
     flow = project / "flows/xcart-s4hana/orders-to-s4.yaml"
     flow.write_text(flow.read_text().replace("  object: A_SalesOrder\n  action: create\n",
                                              "  object: A_SalesOrder\n  action: create\n  guard: { max_changes: 3 }\n"))  # fmt: skip
     assert "max_changes: 3" in flow.read_text()
+
+
+def test_a_guard_waits_for_the_whole_pass(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
+    """Two of five would be few enough."""
+    guarded(project)
+    known_customer(tmp_path / "state.db")
+    placed(shop, range(1, 6))
+    slow = Slow(connect_shop(shop, project))
+    with serving(project, tmp_path / "state.db", shop, erp, connections={"xcart": slow}) as here:
+        assert slow.begun.wait(10)
+        until(lambda: here.store.waiting(9) == 2)
+        time.sleep(1.2)  # longer than a look
+        assert delivered(erp) == []
+        slow.open.set()
+        until(lambda: [one for one in here.store.alerts.open() if one.kind == "guard"])
+        assert delivered(erp) == []
+
+
+def test_a_pass_that_is_cut_short_is_due_again(project: Path, store_place: Path | str, shop: Any, erp: Any) -> None:
+    placed(shop, range(1, 6))
+    slow = Slow(connect_shop(shop, project))
+    with serving(project, store_place, shop, erp, connections={"xcart": slow}) as here:
+        assert slow.begun.wait(10)
+        assert ORDERS in [one.flow for one in here.store.schedules.all() if one.worker]
+        threading.Timer(0.3, slow.open.set).start()
+    with closing(open_store(store_place)) as store:
+        assert [one for one in store.schedules.all() if one.worker] == []
+        (again,) = (one for one in store.schedules.all() if one.flow == ORDERS)
+        assert again.ended_at is None and again.due <= store.time()
+
+
+def test_a_service_keeps_what_it_is_at(project: Path, store_place: Path | str, shop: Any, erp: Any) -> None:
+    """Its lease is renewed long before it ends."""
+    clock = [datetime(2026, 5, 1, tzinfo=UTC)]
+    with closing(open_store(store_place, now=lambda: clock[0])) as store:
+        passes = Passes(deployment(project, store, shop, erp), "one")
+        passes.begin()
+        names = [(one.flow, one.kind) for one in store.schedules.all()]
+        assert len(store.schedules.claim("one", LEASE_SECS, 10, names)) == len(names)
+        for _ in range(3):
+            clock[0] += timedelta(seconds=LEASE_SECS * 0.6)
+            passes._renewed -= LEASE_SECS / 2  # as long has passed by the other clock
+            passes.tick()
+            assert store.schedules.claim("two", LEASE_SECS, 10, names) == []
+        clock[0] += timedelta(seconds=LEASE_SECS + 1)
+        assert len(store.schedules.claim("two", LEASE_SECS, 10, names)) == len(names)
+
+
+def test_a_guard_stops_the_whole_pass_and_nothing_is_sent(project: Path, tmp_path: Path, shop: Any, erp: Any) -> None:
+    guarded(project)
     known_customer(tmp_path / "state.db")
     placed(shop, range(1, 6))
     with serving(project, tmp_path / "state.db", shop, erp) as here:
