@@ -128,8 +128,11 @@ class CauseShown(Struct):
 
 
 class Causes(Struct):
+    """letters: how many were looked at, the oldest first; more: there are others, ask for one flow or one queue."""
+
     causes: list[CauseShown]
     letters: int
+    more: bool
 
 
 class Edit(Given, frozen=True):
