@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ORDER = """
-diagnostics codes errors values children logs contract pacing document secret_places project connector credentials expressions
+diagnostics codes errors values children logs spans contract pacing document secret_places project connector credentials expressions
 converters lookups flow masking plan showing workflow
 store certificates egress transport tokens alerts drift connections writer runner planning comparing reconcile templates
 testing promotion service cli

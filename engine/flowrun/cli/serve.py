@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from flowrun import spans
 from flowrun.cli.main import EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.project import opened_store
 from flowrun.connector import discover
@@ -73,6 +74,7 @@ def command(
     from flowrun.service.deployment import connections_of, queues_of
 
     configure(log_form, log_level)
+    spans.begin()
     project = load_project(Path.cwd())
     environment = project.environment(env)
     registry = discover()
@@ -118,6 +120,7 @@ def command(
                 click.echo(f"  admin API: http://{_shown(admin_host)}:{socks[1].getsockname()[1]}/api/v1/openapi.json")
             server.run(sockets=socks)
             whole = service.stop(grace)
+            spans.end()
     log().info("stopped", whole=whole)
     return EXIT_OK if whole else EXIT_OUTSIDE
 

@@ -23,6 +23,7 @@ from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
 from flowrun.runner.patience import Patience
 from flowrun.runner.pausing import Watch, refuse_paused
+from flowrun.spans import span
 from flowrun.store import Held, Row, Store
 from flowrun.store.circuits import Circuit
 from flowrun.writer import SUB_BATCH, Counts, Seams, Writer
@@ -262,8 +263,15 @@ class Drain:
         return bool(held.rows)
 
     def _write(self, held: Held, failing: bool) -> None:
+        with span("deliver", flow=self.flow.name, records=len(held.rows)):
+            self._map_and_write(held, failing)
+
+    def _map_and_write(self, held: Held, failing: bool) -> None:
         try:
-            with gate.patience(lambda: patience_of(held)):
+            with (
+                gate.patience(lambda: patience_of(held)),
+                span("map", flow=self.flow.name, records=len(held.rows)),
+            ):
                 outcomes = apply_all(self.flow, self.plan, self.store, held.rows, self._connections)
         except BudgetSpent as error:  # of a live look-up
             self.writer.counts.rest_secs = error.retry_after_secs or 0.0

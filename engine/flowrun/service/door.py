@@ -16,6 +16,7 @@ from flowrun.service.accepting import Acceptor, Busy
 from flowrun.service.bodies import Receive, Scope, Send, Turned, read_body
 from flowrun.service.hooks import Hooks
 from flowrun.service.turnstile import Turnstile
+from flowrun.spans import span
 from flowrun.values import Clock, encode_json
 
 RETRY_SECS = 5  # until a sender should come again
@@ -47,11 +48,13 @@ class Door:
         connection = scope["path_params"]["connection"]
         named = connection if connection in self._known else ""
         begun = time.perf_counter()
-        try:
-            outcome, events, reply = await self._answer(connection, scope, receive)
-        except Turned as turned:
-            outcome, events = turned.reason, 0
-            reply = Reply(turned.status, turned.headers, encode_json({"error": str(turned)}))
+        with span("receive", connection=named) as step:
+            try:
+                outcome, events, reply = await self._answer(connection, scope, receive)
+            except Turned as turned:
+                outcome, events = turned.reason, 0
+                reply = Reply(turned.status, turned.headers, encode_json({"error": str(turned)}))
+            step.say(outcome=outcome, events=events)
         self._counted(named, outcome, events, time.perf_counter() - begun)
         await _respond(send, reply)
 

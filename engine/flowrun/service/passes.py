@@ -23,6 +23,7 @@ from flowrun.flow.model import Flow, Poll, Schedule, Webhook
 from flowrun.logs import log, redact
 from flowrun.runner import Summary, reads_from, run_flow
 from flowrun.service.deployment import Deployment
+from flowrun.spans import span
 from flowrun.store.pauses import first_of
 from flowrun.store.schedules import Due, Name
 
@@ -111,18 +112,20 @@ class Passes:
         first = False
         try:
             first = self._store.cursors.current(flow.name) is None
-            summary = run_flow(
-                flow,
-                one.plan,
-                target=self._deployment.connections[flow.target.connection],
-                source=self._deployment.connections[flow.source.connection],
-                store=self._store,
-                environment=self._deployment.environment.name,
-                connections=self._deployment.connections,
-                deliver=False,
-                stopping=self._ending,
-                kind="first" if first else due.kind,
-            )
+            with span("pass", flow=flow.name, kind=due.kind) as step:
+                summary = run_flow(
+                    flow,
+                    one.plan,
+                    target=self._deployment.connections[flow.target.connection],
+                    source=self._deployment.connections[flow.source.connection],
+                    store=self._store,
+                    environment=self._deployment.environment.name,
+                    connections=self._deployment.connections,
+                    deliver=False,
+                    stopping=self._ending,
+                    kind="first" if first else due.kind,
+                )
+                step.say(read=summary.read, new=summary.received)
             passed(self._store, flow, read=True)
         except ConnectorError as error:
             words = redact(f"{error.error_class}: {error.message}")

@@ -10,6 +10,7 @@ from flowrun.errors import BudgetSpent, Conflict, ConnectorError, DeliveryUnknow
 from flowrun.flow.model import Flow
 from flowrun.logs import log
 from flowrun.plan import Mapped
+from flowrun.spans import span
 from flowrun.store import Held, Row, Store
 from flowrun.store.lanes import boot_time
 from flowrun.writer.counts import Counts
@@ -34,8 +35,12 @@ class Caller:
         ]
         self._counts.sends += len(items)
         try:
-            with sending_while(lambda: boot_time() <= held.ends):
+            with (
+                sending_while(lambda: boot_time() <= held.ends),
+                span("send", flow=self._flow.name, connection=target.connection, records=len(items)) as step,
+            ):
                 verdicts = _attributed(self._target.deliver(items), len(items))
+                step.say(refused=sum(isinstance(one, Exception) for one in verdicts))
             self._counts.sends -= sum(isinstance(one, BudgetSpent) for one in verdicts)
             return verdicts
         except (Refused, Duplicate, NotFound, Conflict) as error:
