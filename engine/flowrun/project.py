@@ -131,6 +131,7 @@ class Project:
     store_encrypts: bool = False
     mask: tuple[str, ...] = ()  # paths into any record, without its name
     store_keep: str | None = None  # as written: 90d
+    drift: Mapping[str, str] = field(default_factory=dict)  # as written: alert, share, every, pause
     converters: tuple[str, ...] = ()
     on_error: Map | None = None
     document: Document | None = None
@@ -275,6 +276,7 @@ _KEYS = {
     "store": "how the state is kept: what is encrypted, and how long",
     "alerts": "where alerts go, by name",
     "privacy": "what people see of no flow: mask",
+    "drift": "when a changed shape of what arrives is told: alert, share, every, pause",
     "owners": "who answers for flows",
     "secrets": "a folder with one file per secret",
     "converters": "converters in Python that flows may use",
@@ -313,6 +315,7 @@ class _Reader:
             store_key=dict(self.entries(top.get("store"))).get("key") and self.plain(top.get("store"))["key"],
             store_encrypts=self.text(dict(self.entries(top.get("store"))).get("encrypt")) == "true",
             store_keep=self.text(dict(self.entries(top.get("store"))).get("keep")) or None,
+            drift={key: self.text(node) for key, node in self.entries(top.get("drift"))},
             mask=self.names(dict(self.entries(top.get("privacy"))).get("mask")),
             converters=self.names(top.get("converters")),
             on_error=policies if isinstance(policies, Map) else None,

@@ -54,6 +54,8 @@ def subject(alert: Alert) -> str:
         words = _SYSTEMS.get(alert.kind, "cannot be read")
         waiting = f"; {_waiting(alert.standing)}" if alert.standing else ""
         return f"{alert.connection} {words} ({alert.kind}){waiting}"
+    if alert.kind == "drift":
+        return f"{alert.flow}: what arrives has changed its shape (drift)"
     one, many = _RECORDS.get(alert.kind, ("case", "cases"))
     number = alert.standing or alert.count
     return f"{alert.flow}: {number:,} {one if number == 1 else many} ({alert.kind})"
@@ -85,6 +87,8 @@ def next_command(alert: Alert, place: Place) -> str:
         return place.command("alerts", "list")
     if alert.connection:
         return place.command("connections", "check", alert.connection)
+    if alert.kind == "drift":
+        return place.command("drift", alert.flow)
     if alert.lasting and alert.kind in ERROR_CLASSES:
         return place.command("dlq", "list", "--flow", alert.flow)
     return place.command("alerts", "show", str(alert.id))

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dlq": ("dlq", "Dead letters: list by cause, correct, preview, replay, review."),
     "tokens": ("tokens", "Who may ask the admin API: add, list, revoke."),
     "alerts": ("alerts", "What is wrong now, who was told, and the next command."),
+    "drift": ("drift", "What arrives that changed its shape, which lines it hurts, and the edit."),
     "trace": ("trace", "Follow one business object through all flows."),
     "state": ("state", "What the store holds, whether it is whole; cursors, backup, retention, erasure."),
     "env": ("env", "What an environment is in effect, and how two of them differ."),

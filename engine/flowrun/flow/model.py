@@ -201,6 +201,7 @@ class OnMiss(Struct, frozen=True):
 class Lookup(Struct, frozen=True):
     """kind table/file: ``rows`` maps the key (a tuple of text, one per key column) to the returned text.
     kind xref: the name of a cross-reference; reverse: from target id to source id.
+    returns: the column of a file, or the field of a live look-up, that is the answer.
     kind connection: a live look-up (object, find, return)."""
 
     name: str

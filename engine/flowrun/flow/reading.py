@@ -37,6 +37,14 @@ def seconds(text: str) -> Decimal | None:
     return None if found is None else int(found.group(1)) * _SECONDS[found.group(2)]
 
 
+def percentage(text: str) -> Decimal | None:
+    """``40%`` → 0.4. None when it is none."""
+    number = text.removesuffix("%").strip()
+    if not text.endswith("%") or not (number.isascii() and number.isdigit()) or int(number) > 100:
+        return None
+    return Decimal(number) / 100
+
+
 class Analyses:
     """What is known of expressions, shared by all flows of a run: the same text over the same contracts is analysed
     once. What only the contracts' identity tells apart is keyed by id, so the fields are kept alive here."""

@@ -247,6 +247,7 @@ def _project_definitions() -> dict[str, Schema]:
                 "file": {"type": "string", "description": "A file of the project that only its owner may read."},
             },
         },
+        "drift": _box(words.DRIFT),
         "limits": _box(words.LIMITS),
         "environments": _any({"anyOf": [{"type": "null"}, _box(words.ENVIRONMENT)]}),
         "env_values": {**_any(_SCALAR), "propertyNames": {"pattern": _NAME}},

@@ -25,23 +25,13 @@ def check_codes(
     lookups: Mapping[str, Lookup],
 ) -> None:
     """Lookups whose key is read straight from the record; keys that are computed are left to the tests."""
-    tables = {name: one for name, one in lookups.items() if one.kind in ("table", "file")}
-    if not tables or source.group_by is not None:
+    if not any(one.kind in ("table", "file") for one in lookups.values()) or source.group_by is not None:
         return
     records = systems.samples(source.connection, source.object)
     if not records:
         return
-    for value, loops in (*_values_of(fields, ()), *((v.value, ()) for v in variables)):
-        lookup = tables.get(value.lookup or "")
-        if lookup is None or lookup.on_miss.action == "skip" or (lookup.on_miss.use and not lookup.on_miss.warn):
-            continue
-        parts = value.origin.parts if isinstance(value.origin, Key) else (value,)
-        exprs = [part.origin for part in parts if isinstance(part.origin, Expr) and part.origin.language == "jmespath"]
-        names = {source.record, *(name for name, _ in loops)}
-        used = {use.name for expr in (*exprs, *(e for _, e in loops)) for use in parse("jmespath", expr.text).names}
-        if len(exprs) != len(parts) or not used <= names:
-            continue
-        missing = _missing(lookup, exprs, loops, source.record, records)
+    for value, loops, lookup, exprs in looked_up(source, fields, variables, lookups):
+        missing = missing_keys(lookup, exprs, loops, source.record, records)
         if missing and value.lookup_span is not None:
             shown = ", ".join(repr(", ".join(key)) for key in missing[:MOST]) + (", …" if len(missing) > MOST else "")
             r.say(
@@ -53,9 +43,30 @@ def check_codes(
             )
 
 
-def _missing(
+def looked_up(
+    source: Source, fields: FieldMap, variables: Sequence[Var], lookups: Mapping[str, Lookup]
+) -> Iterator[tuple[Value, tuple[Loop, ...], Lookup, list[Expr]]]:
+    """Values that are looked up in a table by what is read straight from the record: with the loops around them and the
+    expressions of the key. Not where a miss is meant: ``skip``, and ``use`` without ``warn``."""
+    tables = {name: one for name, one in lookups.items() if one.kind in ("table", "file")}
+    if not tables or source.group_by is not None:
+        return
+    for value, loops in (*_values_of(fields, ()), *((v.value, ()) for v in variables)):
+        lookup = tables.get(value.lookup or "")
+        if lookup is None or lookup.on_miss.action == "skip" or (lookup.on_miss.use and not lookup.on_miss.warn):
+            continue
+        parts = value.origin.parts if isinstance(value.origin, Key) else (value,)
+        exprs = [part.origin for part in parts if isinstance(part.origin, Expr) and part.origin.language == "jmespath"]
+        names = {source.record, *(name for name, _ in loops)}
+        used = {use.name for expr in (*exprs, *(e for _, e in loops)) for use in parse("jmespath", expr.text).names}
+        if len(exprs) == len(parts) and used <= names:
+            yield value, loops, lookup, exprs
+
+
+def missing_keys(
     lookup: Lookup, exprs: Sequence[Expr], loops: Sequence[Loop], record: str, records: Sequence[Any]
 ) -> list[tuple[str, ...]]:
+    """Keys that the records hold and the table does not, each once."""
     found: dict[tuple[str, ...], None] = {}
     for sample in records:
         for scope in _scopes(loops, {record: sample}):

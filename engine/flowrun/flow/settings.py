@@ -14,7 +14,7 @@ from flowrun.errors import ProjectError
 from flowrun.flow import words
 from flowrun.flow.policies import PolicyReader
 from flowrun.flow.privacy import read_project_mask
-from flowrun.flow.reading import Reader
+from flowrun.flow.reading import Reader, percentage
 from flowrun.flow.systems import Systems
 from flowrun.pacing.rates import read_rates
 from flowrun.project import Project
@@ -47,6 +47,7 @@ def check_settings(project: Project, systems: Systems, around: Surroundings) -> 
     for entry in _entries(top.get("alerts")):
         _alert(r, entry, project)
     _store(r, top.get("store"))
+    _drift(r, top.get("drift"), project)
     read_project_mask(r, top.get("privacy"))
     for box in ("owners", "on_error", "project"):
         _no_references(r, top.get(box))
@@ -230,6 +231,20 @@ def _store(r: Reader, node: Node | None) -> None:
     if key is not None and not (isinstance(key, Map) and key.keys() in _KEY_REFERENCES):
         at = node.index["key"].key if isinstance(node, Map) else key
         r.say("FR197", "'key' is a secret written out", at, help="key: { env: FLOWRUN_KEY }; see: flowrun why FR197")
+
+
+def _drift(r: Reader, node: Node | None, project: Project) -> None:
+    if node is None:
+        return
+    parts = r.box(node, words.DRIFT, "drift")
+    _channels(r, parts.get("alert"), "alert", project)
+    share = r.text(parts["share"], "share") if "share" in parts else "5%"
+    if percentage(share) is None:
+        r.say("FR038", f"share is a percentage such as 5%, not '{share}'", parts["share"])
+    every = r.duration(parts.get("every"), "every")
+    if every is not None and every <= 0:
+        r.say("FR039", "every is a time span above zero", parts["every"])
+    r.boolean(parts.get("pause"), "pause")
 
 
 def _environment(r: Reader, systems: Systems, project: Project, node: Map) -> None:

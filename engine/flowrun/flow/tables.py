@@ -189,7 +189,16 @@ class LookupReader:
         elif kind == "file":
             file = r.text(parts["file"], "file")
             columns = self._file(name, parts, file, rows, spans, ignore_case, trim)
-            made = Lookup(kind="file", file=file, rows=rows, row_spans=spans, key_columns=columns, **common)  # type: ignore[arg-type]
+            answer = parts.get("return")
+            made = Lookup(
+                kind="file",
+                file=file,
+                rows=rows,
+                row_spans=spans,
+                key_columns=columns,
+                returns=answer.text if isinstance(answer, Scalar) else None,
+                **common,  # type: ignore[arg-type]
+            )
         elif kind == "xref":
             made = Lookup(
                 kind="xref",

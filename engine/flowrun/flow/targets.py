@@ -11,7 +11,7 @@ from flowrun.document import Node, Seq
 from flowrun.flow import words
 from flowrun.flow.ends import read_connection, read_object
 from flowrun.flow.model import Guard, Save, Target
-from flowrun.flow.reading import Reader, Scope
+from flowrun.flow.reading import Reader, Scope, percentage
 from flowrun.flow.rhs import Values
 from flowrun.flow.standing import check_one_value
 from flowrun.flow.systems import Systems
@@ -138,11 +138,10 @@ class TargetReader:
         if node is None:
             return None
         text = self.reader.text(node, "max_share")
-        number = text.removesuffix("%").strip()
-        if not text.endswith("%") or not number.isdigit() or int(number) > 100:
+        found = percentage(text)
+        if found is None:
             self.reader.say("FR038", f"max_share is a percentage such as 40%, not '{text}'", node)
-            return None
-        return Decimal(number) / 100
+        return found
 
     def _saves(self, node: Node | None, scope: Scope) -> tuple[Save, ...]:
         if node is None:

@@ -234,6 +234,7 @@ PROJECT: Box = {
     "environments": Word("dev, test, qa, prod …: values, sandboxes, store.", "environments"),
     "store": Word("How the state is kept: what is encrypted, and how long.", "store"),
     "alerts": Word("Where alerts go, by name.", "alerts"),
+    "drift": Word("When it is told that what arrives has changed its shape: { alert: on-call, share: 5% }.", "drift"),
     "owners": Word("Who answers for flows, by name.", "plain"),
     "secrets": Word(
         "A folder of the project with one file per secret (keep it out of git).", "text", False, ".secrets"
@@ -272,6 +273,13 @@ STORE: Box = {
     "key": Word("What is encrypted is encrypted with it: 32 bytes in base64.", "key", False, "{ env: FLOWRUN_KEY }"),
     "encrypt": Word("true: what records hold is encrypted with the key, too.", "boolean", False, "true"),
     "keep": Word("How long flowrun state prune keeps what has ended.", "duration", False, "90d"),
+}
+
+DRIFT: Box = {
+    "alert": Word("The channel that hears; without it the flow's own for bad_data.", "text", False, "on-call"),
+    "share": Word("Of the recent records, from which a change counts.", "share", False, "5%"),
+    "every": Word("How often flowrun serve looks.", "duration", False, "15m"),
+    "pause": Word("true: the flow is paused, too, when a change concerns so many.", "boolean", False, "true"),
 }
 
 LIMITS: Box = {

@@ -77,7 +77,7 @@ def view_of(
     for flow in flows.values():
         for lookup in flow.lookups.values():
             if lookup.kind == "file":
-                tables[f"{lookup.file} {', '.join(lookup.key_columns)} → {lookup.returns or 'row'}"] = lookup.rows
+                tables[f"{lookup.file} {', '.join(lookup.key_columns)} → {lookup.returns}"] = lookup.rows
     return View(project, environment, flows, facts, tables)
 
 

@@ -19,6 +19,7 @@ from flowrun.service.app import make_app
 from flowrun.service.deliveries import Deliveries
 from flowrun.service.deployment import Deployment
 from flowrun.service.door import Door
+from flowrun.service.drifting import Drifting
 from flowrun.service.hooks import Hooks
 from flowrun.service.loops import Loop
 from flowrun.service.metrics import Metrics
@@ -68,8 +69,10 @@ class Service:
             if isinstance(connector, Pulls) and connector.brings in self.hooks.connections
         }
         pulls = [Loop(f"pull {name}", one.tick, SLOWEST_SECS) for name, one in self._pulling.items()]
+        self._drifting = Loop("drift", Drifting(deployment).tick, CLEAN_SECS)
         self._loops = (
-            self._delivering, self._reading_loop, self._scheduling, self._telling, self._cleaning, *pulls,
+            self._delivering, self._reading_loop, self._scheduling, self._telling, self._cleaning, self._drifting,
+            *pulls,
         )  # fmt: skip
         self.acceptor = Acceptor(self.store.events, self._taken)
         for one in self._pulling.values():
@@ -124,7 +127,7 @@ class Service:
         for loop in self._loops:
             if loop.trouble:
                 found.append(f"{loop.name}: {loop.trouble}")
-            elif time.monotonic() - loop.beat > SILENT_SECS and loop is not self._cleaning:
+            elif time.monotonic() - loop.beat > SILENT_SECS and loop not in (self._cleaning, self._drifting):
                 found.append(f"{loop.name}: hangs")
         try:
             self.store.time()

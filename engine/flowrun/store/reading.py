@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, exc, inspect, select, text
@@ -17,10 +16,9 @@ from flowrun.errors import StoreError
 from flowrun.store import schema as t
 from flowrun.store.cover import Cover
 from flowrun.store.database import HEAD, Database, postgres_url, words_of
-from flowrun.store.rows import PAYLOAD
 from flowrun.store.sealing import put_over
 from flowrun.store.store import Store
-from flowrun.values import decode_json, system_clock
+from flowrun.values import system_clock
 
 PART = 500  # keys asked for in one statement
 Head = tuple[str | None, str]
@@ -43,22 +41,6 @@ def read_store(place: Path | str, cover: Cover | None = None) -> Reading:
 
 class Reading(Store):
     """What the store holds. Methods that write raise StoreError."""
-
-    def inputs(self, flow: str, last: int) -> list[tuple[str, Mapping[str, Any]]]:
-        """(key, record) of the last records that came in, oldest first; as they are now, if they were corrected."""
-        r = t.records.c
-        with self.transaction() as tx:
-            query = (
-                select(r.key, r.payload, r.version, r.received_at)
-                .where(r.flow == flow)
-                .order_by(r.seq.desc())
-                .limit(last)
-            )
-            found = [
-                (str(key), decode_json(self.database.cover.open(payload, PAYLOAD, flow, key, version, at)))
-                for key, payload, version, at in tx.execute(query)
-            ]
-        return found[::-1]
 
     def holds(self, flow: str, key: str, version: str) -> bool:
         """Whether this version of a key came in before."""

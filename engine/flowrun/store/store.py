@@ -27,11 +27,11 @@ from flowrun.store.letters import Letters
 from flowrun.store.outcomes import Outcomes
 from flowrun.store.pauses import Pauses
 from flowrun.store.repairs import Repairs
-from flowrun.store.rows import ANSWER, Row, row_of
+from flowrun.store.rows import ANSWER, PAYLOAD, Row, row_of
 from flowrun.store.schedules import Schedules
 from flowrun.store.sealing import put_over
 from flowrun.store.xrefs import Xrefs
-from flowrun.values import Clock, encode_json
+from flowrun.values import Clock, decode_json, encode_json
 
 
 def open_store(where: Path | str, *, now: Clock | None = None, cover: Cover | None = None) -> Store:
@@ -249,6 +249,22 @@ class Store:
             query = query.where(t.runs.c.id < before)
         with self.transaction() as tx:
             return [dict(found) for found in tx.execute(query).mappings()]
+
+    def inputs(self, flow: str, last: int) -> list[tuple[str, Mapping[str, Any]]]:
+        """(key, record) of the last records that came in, oldest first; as they are now, if they were corrected."""
+        r = t.records.c
+        with self.transaction() as tx:
+            query = (
+                select(r.key, r.payload, r.version, r.received_at)
+                .where(r.flow == flow)
+                .order_by(r.seq.desc())
+                .limit(last)
+            )
+            rows = tx.execute(query).all()
+        opened = self.database.cover.open  # when nobody waits for the database any more
+        return [
+            (str(key), decode_json(opened(payload, PAYLOAD, flow, key, *more))) for key, payload, *more in rows[::-1]
+        ]
 
     def audit(self, tx: Connection, who: str, action: str, detail: str) -> None:
         tx.execute(insert(t.audit).values(at=self.database.time(tx), who=who, action=action, detail=detail))
