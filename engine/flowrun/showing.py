@@ -10,6 +10,7 @@ from flowrun.connector import discover
 from flowrun.document import Map, Scalar, Seq, parse
 from flowrun.errors import FlowrunError, ProjectError
 from flowrun.flow import load_flow, named_flow
+from flowrun.flow.model import Flow
 from flowrun.masking import Mask, Path, mask_of, path_of
 from flowrun.plan.explain import Why
 from flowrun.project import Project
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class Masks:
-    """Of the flows of a project, each read when one of its records is shown."""
+    """Of the flows of a project, each read when one of its records is shown. known: flows as they are served, whatever
+    their files say by now."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, known: Iterable[Flow] = ()) -> None:
         self._project = project
-        self._of: dict[str, Mask] = {}
+        self._of: dict[str, Mask] = {flow.name: mask_of(flow) for flow in known}
 
     def of(self, flow: str) -> Mask:
         if flow not in self._of:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,21 @@ def test_what_cannot_be_held_is_not_acknowledged(
         broker.publish(EVENTS.event("OutboundDelivery.GIStatusChanged", OutboundDelivery="80000001"))
         until(lambda: broker.acknowledged, 20)
         assert failed == [1, 1]
+
+
+def test_a_paused_queue_is_not_pulled(
+    project: Path, tmp_path: Path, shop: Any, erp: Any, broker: EventMeshSimulator
+) -> None:
+    by_queue(project)
+    with serving(project, tmp_path / "state.db", shop, erp, connections={"mesh": connect(broker, project)}) as here:
+        here.store.pauses.pause("connection", "mesh", "the broker moves", "ann")
+        time.sleep(0.5)  # what is on its way
+        broker.publish(EVENTS.event("OutboundDelivery.GIStatusChanged", OutboundDelivery="80000001"))
+        asked = len(broker.log)
+        time.sleep(1.5)
+        assert len(broker.log) == asked and broker.acknowledged == [] and here.service.troubles() == []
+        here.store.pauses.resume("connection", "mesh", "ann")
+        until(lambda: broker.acknowledged, 20)
 
 
 def test_what_nobody_understands_goes_to_the_dead_messages_and_the_rest_goes_on(

@@ -14,6 +14,7 @@ from flowrun.service.deployment import Deployment
 from flowrun.service.hooks import Hooks
 
 AT_ONCE = 50  # messages of one look
+PAUSED_SECS = 1.0  # until the next look whether a person has resumed it
 QUICKEST_SECS, SLOWEST_SECS = 0.5, 10.0  # between two looks at an empty queue: slower the longer it is empty
 
 
@@ -38,6 +39,8 @@ class Pulling:
         """Pull what waits. Returns the seconds until the next look. Raises StoreError: nothing is acknowledged then."""
         if self._ending.is_set():
             return SLOWEST_SECS
+        if any((one.kind, one.name) == ("connection", self._name) for one in self._store.pauses.all()):
+            return PAUSED_SECS  # messages stay where they are
         try:
             with patience(lambda: PATIENCE_SECS, sleep=self._ending.wait):
                 count = self._pulled()

@@ -52,7 +52,7 @@ class AdminApp:
         self._deployment = deployment
         self._names = {name.lower().strip("[]") for name in (*LOOPBACK, *names)}
         self._wake = wake
-        self._masks = Masks(deployment.project)
+        self._masks = Masks(deployment.project, [one.flow for one in deployment.flows.values()])
         self._throttle = throttle or Throttle()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="admin")
         self._document = document(ROUTES)
