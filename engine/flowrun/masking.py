@@ -143,7 +143,7 @@ class _Known:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self._id = (flow.name, flow.hash, flow.mask)
+        self._id = (flow.name, flow.hash, flow.mask, id(flow.map))  # the steps of a workflow share the rest
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Known) and other._id == self._id

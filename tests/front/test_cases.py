@@ -42,7 +42,7 @@ def test_no_golden_without_a_case() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == {path.stem for path in PATHS}
 
 
-@pytest.mark.parametrize("name", ["orders", "stock", "small"])
+@pytest.mark.parametrize("name", ["orders", "stock", "small", "steps"])
 def test_a_good_flow_has_no_findings_but_coverage(name: str, tmp_path: Path) -> None:
     case = read_case(CASES / "FR188-a-field-no-test-looks-at.yaml")
     from casekit import GOOD

@@ -48,7 +48,7 @@ def upset(text: str, rng: random.Random) -> str:
 @settings(max_examples=300, deadline=None)
 def test_flows(seed: int) -> None:
     rng = random.Random(seed)
-    name = rng.choice(["orders", "stock", "small"])
+    name = rng.choice(["orders", "stock", "small", "steps"])
     text = upset((GOOD / f"{name}.yaml").read_text(encoding="utf-8"), rng)
     checked = check({"flows/a.yaml": text})
     assert checked is not None

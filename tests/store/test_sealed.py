@@ -19,7 +19,7 @@ from sqlalchemy import LargeBinary, Text, text
 from tests.store.test_state import CANARY, fill
 
 from flowrun.errors import ProjectError, StoreError
-from flowrun.store import Ending, Failure, Incoming, Store, open_store
+from flowrun.store import Ending, Failure, Incoming, StepRow, Store, open_store
 from flowrun.store import schema as t
 from flowrun.store import sealing as module
 from flowrun.store.alert_rows import Incident, Route
@@ -62,7 +62,9 @@ def fill_all(store: Store) -> None:
     held = store.lanes.claim("f", 1, "w", only=["7"])
     failure = Failure("rejected", f"'{CANARY}' is none", "email", f"add {CANARY}")
     ending = Ending(held.rows[0], "dead", failure=failure, body={"email": CANARY})
-    store.outcomes.advance(held, [ending], settled=held.fences)
+    said = {"email": CANARY}
+    step = StepRow(held.rows[0].seq, "made", "write", "failed", said, said, {"message": CANARY})
+    store.outcomes.advance(held, [ending], settled=held.fences, steps=[step])
 
 
 def everything(store: Store, place: Path | str) -> bytes:
@@ -130,7 +132,7 @@ def test_every_column_that_could_hold_values_is_closed_or_is_known_to_stay_open(
         # names, keys and ids, by which things are found; see docs/state.md
         "records.key", "records.version", "records.lane", "records.reason", "records.error_field",
         "records.error_place", "heads.key", "heads.version", "lanes.lane", "cursors.value", "journal.intent",
-        "journal.target_id", "history.who", "xref.source_id", "xref.target_id", "sent.object", "circuits.reason",
+        "journal.target_id", "history.who", "xref.source_id", "xref.target_id", "sent.object", "circuits.reason", "steps.path",
         "runs.counts", "alerts.channel", "alerts.flow", "alerts.connection", "alerts.place", "alerts.examples",
         "alerts.ack_by", "alert_notices.channel", "alert_notices.error", "audit.who", "audit.detail",
         "tokens.sealed", "tokens.refused_words", "budgets.paused_by", "budgets.slow_by", "budgets.counted",
@@ -215,7 +217,7 @@ def test_switched_on_turned_and_switched_off(store_place: Path | str) -> None:
         store = open_store(store_place, cover=cover)
         assert values(store) == wanted
         done = rewrite(store.database, "tester")
-        assert (done.left, done.unopened) == (0, []) and done.rows == 16
+        assert (done.left, done.unopened) == (0, []) and done.rows == 17
         assert values(store) == wanted and verify(store.database) == []
         assert rewrite(store.database, "tester").rows == 0
         with store.transaction() as tx:

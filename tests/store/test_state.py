@@ -92,6 +92,7 @@ def test_a_store_in_use_is_whole(store: Store, store_place: Path | str) -> None:
 
 DAMAGE: list[tuple[str, bool, list[str]]] = [
     ("state", False, ["UPDATE records SET state = 'lost' WHERE key = '3'"]),
+    ("steps", True, ["INSERT INTO steps (seq, path, kind, state, at) VALUES (999, 'a', 'read', 'done', 0)"]),
     ("stuck", True, ["DELETE FROM lanes WHERE lane = '5'"]),
     ("parked", True, ["UPDATE lanes SET due = NULL WHERE lane = '5'"]),
     ("receipt", False, ["DELETE FROM journal WHERE intent = 'i1'"]),

@@ -11,7 +11,7 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.output import print_json
-from flowrun.cli.project import existing_vault, held_store, open_flow
+from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow
 from flowrun.cli.records import read_records
 from flowrun.comparing import Comparison, Difference, Side, compare, project_at, records_of
 from flowrun.connector import Registry
@@ -21,7 +21,7 @@ from flowrun.logs import configure, redact
 from flowrun.plan import compile_plan
 from flowrun.planning.changes import ABSENT
 from flowrun.project import Project, load_project
-from flowrun.testing.flow_tests import shown
+from flowrun.testing.comparison import shown
 from flowrun.values import system_clock
 
 
@@ -44,6 +44,7 @@ def command(flow: str, against: str, last: int, input_: Path | None, env: str | 
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
+    of_one_map(checked, "diff")
     environment = project.environment(env)
     new = Side(checked, plan, project.root)
     held = held_store(project, environment)
@@ -86,6 +87,7 @@ def _other(stack: ExitStack, project: Project, registry: Registry, name: str, ag
         raise ProjectError(f"{against} is no valid version of {name}: {first.span}: {first.message}") from None
     except ProjectError as error:
         raise ProjectError(f"{against}: {error.message}", help=error.help) from None
+    of_one_map(flow, "diff")
     return Side(flow, compile_plan(flow, there.environment(environment).values), there.root)
 
 

@@ -8,7 +8,7 @@ import click
 
 from flowrun.cli.dlq_choose import CAUSE, ENV, counted, pretty
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import known_flow, open_flow, project_store
+from flowrun.cli.project import known_flow, of_one_map, open_flow, project_store
 from flowrun.logs import configure
 from flowrun.masking import Mask, mask_of
 from flowrun.store import Row
@@ -39,6 +39,7 @@ def preview(flow: str, keys: tuple[str, ...], cause: str | None, all_: bool, bod
         known_flow(project, store, flow)
         rows = chosen(store, flow, keys, cause, all_, verb="preview")
         _, registry, checked, plan = open_flow(flow, env)
+        of_one_map(checked, "dlq preview")
         vault = vault_of(project, store.database, now=system_clock)
         with opened(
             project, project.environment(env), checked.asked, registry, now=system_clock, vault=vault

@@ -11,7 +11,7 @@ import click
 
 from flowrun.cli.explaining import lines
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
-from flowrun.cli.project import held_store, is_there, open_flow, store_place
+from flowrun.cli.project import held_store, is_there, of_one_map, open_flow, store_place
 from flowrun.cli.records import given_xrefs, grouped, read_records
 from flowrun.connector import Registry
 from flowrun.diagnostics import near
@@ -22,7 +22,8 @@ from flowrun.masking import mask_of
 from flowrun.plan import Identity, Mapped, Plan
 from flowrun.project import Project
 from flowrun.showing import whys
-from flowrun.testing.flow_tests import describe, shown
+from flowrun.testing.comparison import shown
+from flowrun.testing.flow_tests import describe
 
 
 @click.command(name="explain")
@@ -63,6 +64,7 @@ def command(
     if live and xref is not None:
         raise click.UsageError("--live takes cross-references from the store: leave out --xref")
     project, registry, checked, plan = open_flow(flow, env)
+    of_one_map(checked, "explain")
     if input_ is not None:
         record = _from_file(checked, plan, input_, key)
     else:

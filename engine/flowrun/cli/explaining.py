@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from flowrun.plan.explain import Why
-from flowrun.testing.flow_tests import shown
+from flowrun.testing.comparison import shown
 
 
 def lines(fields: Iterable[Why]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from flowrun.cli.main import EXIT_FINDINGS, EXIT_OK
 from flowrun.cli.mapping import is_stdout, map_lines, open_input, read_blocks, to_stderr
 from flowrun.cli.outfile import whole_file
 from flowrun.cli.parts import map_parts
-from flowrun.cli.project import open_flow
+from flowrun.cli.project import of_one_map, open_flow
 from flowrun.cli.records import given_xrefs
 
 
@@ -47,6 +47,7 @@ def command(flow: str, input_: Path, output: Path | None, env: str | None, xref:
     """Run the mapping alone: one JSON line out per mapped record; problems to standard error with the line number."""
     _check(input_, output, workers)
     _, _, checked, plan = open_flow(flow, env)
+    of_one_map(checked, "map")
     snapshot = given_xrefs(checked, xref)
     to_file = output is not None and not is_stdout(output)
     with _output(output if to_file else None) as out, _progress(input_, to_file) as seen:

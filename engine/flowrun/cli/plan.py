@@ -10,14 +10,14 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.output import print_json
-from flowrun.cli.project import existing_vault, held_store, open_flow
+from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow
 from flowrun.cli.records import read_records
 from flowrun.connector import ObjectInfo, Registry
 from flowrun.errors import ConnectorError
 from flowrun.flow.model import Flow
 from flowrun.logs import configure, redact
 from flowrun.project import Environment, Project
-from flowrun.testing.flow_tests import shown
+from flowrun.testing.comparison import shown
 from flowrun.values import system_clock
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
+    of_one_map(checked, "plan")
     environment = project.environment(env)
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *checked.asked)
     held = held_store(project, environment)

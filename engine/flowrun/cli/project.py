@@ -33,6 +33,15 @@ def open_flow(name_or_path: str, env: str | None) -> tuple[Project, Registry, Fl
     return project, registry, flow, compile_plan(flow, project.environment(env).values)
 
 
+def of_one_map(flow: Flow, command: str) -> None:
+    """Raises ProjectError for a workflow, where a command looks at the one body that ``map`` builds."""
+    if flow.steps:
+        raise ProjectError(
+            f"{command} looks at what one map builds, and '{flow.name}' is a workflow: its steps depend on each answer",
+            help="flowrun test goes through its steps; flowrun trace KEY shows those of a record",
+        )
+
+
 def store_place(project: Project, environment: Environment) -> Path | str:
     """FLOWRUN_STORE, else the environment's ``store:``, else ``.flowrun/state-ENVIRONMENT.db`` in the project: the path
     of an SQLite file, or the address of a PostgreSQL database.

@@ -12,13 +12,13 @@ import click
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.output import print_json
 from flowrun.cli.plan import target_info
-from flowrun.cli.project import existing_vault, held_store, open_flow, opened_store, who
+from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow, opened_store, who
 from flowrun.cli.records import read_records
 from flowrun.errors import ConnectorError, GuardStopped
 from flowrun.flow.model import Flow
 from flowrun.logs import configure, redact
 from flowrun.plan import Plan
-from flowrun.testing.flow_tests import shown
+from flowrun.testing.comparison import shown
 from flowrun.values import system_clock
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def command(
     if dry_run and not repairs:
         raise click.UsageError("without --repair nothing is written anyway; --dry-run goes with --repair")
     project, registry, checked, plan = open_flow(flow, env)
+    of_one_map(checked, "reconcile")
     environment = project.environment(env)
     names = (*(() if input_ else (checked.source.connection,)), checked.target.connection, *checked.asked)
     writes = repairs and not dry_run

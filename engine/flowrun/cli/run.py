@@ -14,7 +14,7 @@ import click
 from flowrun.alerts import guarded, hears, passed, unread
 from flowrun.cli.alerts import tell
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.project import held_store, open_flow, opened_store
+from flowrun.cli.project import held_store, of_one_map, open_flow, opened_store
 from flowrun.cli.records import grouped, read_records
 from flowrun.cli.stopping import stoppable
 from flowrun.connector import Registry
@@ -86,6 +86,8 @@ def command(
     if plan_file is not None and (input_ is not None or dry_run or limit is not None or workers > 1):
         raise click.UsageError("a plan has its records and its order: no --input, --limit, --dry-run or --workers")
     project, registry, checked, plan = open_flow(flow, env)
+    if dry_run or plan_file is not None:
+        of_one_map(checked, "run --dry-run" if dry_run else "run --plan")
     environment = project.environment(env)
     if plan_file is not None:
         return _planned(plan_file, project, environment, registry, checked, plan, wait, quiet)

@@ -79,7 +79,7 @@ _MOST_RECORDED = 20  # tests that one --record adds; more belong into a file of 
 
 def _record(run: int, env: str | None) -> int:
     from flowrun.cli.outfile import whole_file
-    from flowrun.cli.project import open_flow, project_store
+    from flowrun.cli.project import of_one_map, open_flow, project_store
     from flowrun.testing.recording import append_test, recorded, title_of
 
     project, store = project_store(env)
@@ -88,6 +88,7 @@ def _record(run: int, env: str | None) -> int:
         if not rows:
             raise ProjectError(f"run {run} took in no records", help="flowrun runs")
         _, _, flow, plan = open_flow(rows[0].flow, "test" if "test" in project.environments else None)
+        of_one_map(flow, "test --record")
         there = {test.name for test in flow.tests}
         new = [row for row in rows[:_MOST_RECORDED] if title_of(row) not in there]
         path = project.root / flow.file

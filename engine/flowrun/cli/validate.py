@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from flowrun.cli.output import FORMATS, print_diagnostics, render
 from flowrun.diagnostics import Diagnostic, Fix
 from flowrun.errors import ProjectError
 from flowrun.project import FILE, find_root, load_project
+
+if TYPE_CHECKING:
+    from flowrun.flow.model import Flow, Target
 
 MOST_FIXES = 10_000  # places; a fix that does not mend would go round for ever
 
@@ -80,11 +84,23 @@ def _findings(root: Path, paths: tuple[Path, ...], no_cache: bool) -> Findings:
     checked = check_project(load_project(root), discover(), paths)
     said = []
     for flow in checked.flows:
-        once = ONCE[flow.target.once].format(find=" and ".join(flow.target.find_existing) or "its key")
-        said.append(f"{flow.file}: {flow.name}: delivered {once}")
+        for name, target in written(flow):
+            once = ONCE[target.once].format(find=" and ".join(target.find_existing) or "its key")
+            said.append(f"{flow.file}: {flow.name}{name}: delivered {once}")
     findings = Findings(checked.files, len(checked.fragments), checked.diagnostics, tuple(said), checked.tables)
     cache.save(findings)
     return findings
+
+
+def written(flow: Flow) -> Iterator[tuple[str, Target]]:
+    """(" step ID", target) of each step that writes; ("", target) of a flow without steps."""
+    from flowrun.flow.model import Write, every_step
+
+    if not flow.steps:
+        yield "", flow.target
+    for step in every_step(flow.steps):
+        if isinstance(step.does, Write):
+            yield f" step {step.id}", step.does.target
 
 
 def _print(root: Path, findings: Findings) -> None:

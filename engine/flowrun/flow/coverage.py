@@ -35,6 +35,28 @@ def check_coverage(
             _cases(r, value.origin, path, answers)
 
 
+def check_steps_coverage(
+    r: Reader, tests: Sequence[FlowTest], maps: Mapping[str, tuple[FieldMap | None, set[str]]]
+) -> None:
+    """The same of what each step sends."""
+    for name, (fields, _) in maps.items() if tests else ():
+        expected = [
+            found
+            for test in tests
+            for one in test.expect_steps
+            if one.get("id") == name and "sent" in one
+            for found in _inside((), one["sent"])
+        ]
+        seen = {path[:depth] for path, _ in expected for depth in range(1, len(path) + 1)}
+        for path, value, span in leaves(fields) if fields is not None else ():
+            if path not in seen and not _constant(value):
+                message = f"no test looks at '{'.'.join(path)}' of step '{name}'"
+                help = f"expect_steps: [{{ id: {name}, sent: {{ … }} }}]"
+                r.say("FR188", message, span, severity="lint", help=help)
+            elif isinstance(value.origin, First):
+                _cases(r, value.origin, path, [answer for where, answer in expected if where == path])
+
+
 def _cases(r: Reader, first: First, path: Path, answers: Sequence[Any]) -> None:
     """Only where a case gives a constant that no other case gives can its absence be told from the expectations."""
     for case in first.cases:

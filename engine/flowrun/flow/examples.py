@@ -20,6 +20,7 @@ _ELSEWHERE = ("vars", "rules", "require", "source", "idempotency", "save", "targ
 """First words of an error's field that are no field of the body."""
 
 _OPTIONAL = words.Word(words.TEST["given"].doc, "plain")
+_MESSAGE = words.Word("Its words.", "text")
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -74,7 +75,17 @@ class TestReader:
 
     __test__ = False  # no test of ours, whatever its name
 
-    def __init__(self, reader: Reader, record: str, scope: Scope) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        record: str,
+        scope: Scope,
+        kinds: Mapping[str, str] | None = None,
+        maps: Mapping[str, tuple[FieldMap | None, set[str]]] | None = None,
+    ) -> None:
+        """kinds: of a workflow, step id → kind. maps: what its write steps build, with the names of all fields."""
+        self.kinds = kinds
+        self.maps = maps or {}
         self.reader = reader
         self.record = record
         self.scope = scope
@@ -144,8 +155,13 @@ class TestReader:
         if not any(word.startswith("expect") for word in parts):
             r.say("FR183", f"test '{name}' expects nothing", r.head(item), help="expect: { FIELD: value }")
             return None
-        if "expect_steps" in parts:
-            r.say("FR023", "'expect_steps' belongs to workflows, which come in a later version", parts["expect_steps"])
+        if "expect_steps" in parts and self.kinds is None:
+            help = "expect: { FIELD: value } looks at what map builds"
+            r.say("FR191", "'expect_steps' looks at steps, and this flow has none", parts["expect_steps"], help=help)
+        for word in ("expect", "expect_exact", "expect_absent") if self.kinds is not None else ():
+            if word in parts:
+                help = "expect_steps: [{ id: STEP, sent: { FIELD: value } }]"
+                r.say("FR191", f"'{word}' looks at one map, and a workflow has steps", parts[word], help=help)
         return FlowTest(
             name=name,
             span=item.span,
@@ -158,8 +174,52 @@ class TestReader:
             expect_dead_letter=self._texts(
                 parts.get("expect_dead_letter"), words.EXPECT_DEAD_LETTER, "expect_dead_letter"
             ),
-            expect_steps=(),
+            expect_steps=self._steps(parts.get("expect_steps")) if self.kinds is not None else (),
         )
+
+    def _steps(self, node: Node | None) -> tuple[Mapping[str, Any], ...]:
+        r = self.reader
+        found = []
+        for item in r.items(node, "'expect_steps'") if node is not None else ():
+            parts = r.box(item, words.EXPECT_STEP, "an expected step")
+            name = r.text(parts.get("id"), "id")
+            if not name or not self._is_step(parts["id"], name):
+                continue
+            kept: dict[str, Any] = {"id": name}
+            if "sent" in parts:
+                kept["sent"] = self._fields(parts["sent"], "sent")
+                fields, attempted = self.maps.get(name, (None, set()))
+                if fields is not None:
+                    tree = tree_of(fields)
+                    for other in attempted:
+                        tree.fields.setdefault(other, None)
+                    self._built(parts["sent"], tree)
+            if "failed" in parts:
+                kept["failed"] = r.word(parts["failed"], "failed", ERROR_CLASSES)
+            for word in ("skipped",):
+                if word in parts:
+                    kept[word] = r.boolean(parts[word], word)
+            found.append(kept)
+        return tuple(found)
+
+    def _is_step(self, node: Node, name: str) -> bool:
+        kinds = self.kinds or {}
+        if name in kinds:
+            return True
+        help = f"steps here: {', '.join(kinds) or 'none'}"
+        self.reader.say_unknown("FR193", f"there is no step '{name}'", node, name, kinds, help=help)
+        return False
+
+    def _given_steps(self, node: Node) -> None:
+        r = self.reader
+        for entry in r.entries(node, "'steps'"):
+            if self.kinds is not None and not self._is_step(entry.key, entry.key.text):
+                continue
+            parts = r.box(entry.value, words.GIVEN_STEP, "the answer of a step")
+            error = parts.get("error")
+            if error is not None:
+                inner = r.box(error, {"class": words.EXPECT_ERROR["class"], "message": _MESSAGE}, "error")
+                r.word(inner.get("class"), "class", ERROR_CLASSES)
 
     def _fields(self, node: Node | None, what: str) -> Mapping[str, Any] | None:
         if node is None:
@@ -195,6 +255,8 @@ class TestReader:
                 for inner in r.entries(entry.value, f"'{word}'"):
                     if inner.key.text not in names[word]:
                         self._stands_for_nothing(word, inner, names[word])
+            elif word == "steps" and self.kinds is not None:
+                self._given_steps(entry.value)
             elif word == "now":
                 self._now(entry.value)
             elif word not in STAND_INS:

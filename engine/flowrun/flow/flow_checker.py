@@ -14,12 +14,27 @@ from flowrun.document import Document, Map, Node, Scalar
 from flowrun.expressions.converters import Converter
 from flowrun.flow import words
 from flowrun.flow.compounds import Fragment
-from flowrun.flow.coverage import check_coverage
+from flowrun.flow.coverage import check_coverage, check_steps_coverage
 from flowrun.flow.examples import TestReader
 from flowrun.flow.fitting import Fitter
 from flowrun.flow.ignores import unignored
 from flowrun.flow.known import ANY, static
-from flowrun.flow.model import FieldMap, Flow, Lookup, Policy, Requirement, Rule, Source, Target, Value, Var
+from flowrun.flow.model import (
+    FieldMap,
+    Flow,
+    Lookup,
+    Policy,
+    Requirement,
+    Rule,
+    Source,
+    Step,
+    Target,
+    Value,
+    Var,
+    Write,
+    every_step,
+    targets_of,
+)
 from flowrun.flow.needs import needs_of_expr, needs_of_lookup, needs_of_value
 from flowrun.flow.nesting import Nesting, check_chains, values_of
 from flowrun.flow.policies import PolicyReader
@@ -30,6 +45,7 @@ from flowrun.flow.rhs import Values
 from flowrun.flow.seen import check_codes
 from flowrun.flow.sources import SourceReader
 from flowrun.flow.standing import check_identity
+from flowrun.flow.steps import StepReader, pieces_of
 from flowrun.flow.systems import Systems
 from flowrun.flow.tables import LookupReader, Tables, key_counts
 from flowrun.flow.targets import TargetReader
@@ -83,9 +99,6 @@ class FlowChecker:
         if isinstance(root, Map) and root.get("fragment") is not None:
             r.box(root, words.FRAGMENT, "a fragment")
             return None  # its map is checked where it is used
-        if isinstance(root, Map) and root.get("steps") is not None:
-            self._workflow(root)
-            return None
         parts = r.box(root, words.FLOW, "a flow")
         if not isinstance(root, Map) or not parts:
             return None
@@ -94,7 +107,7 @@ class FlowChecker:
             message = f"this flowrun speaks version {LANGUAGE_VERSION} of the language, not '{version.text}'"
             r.say("FR021", message, version)
         self._name(parts.get("flow"))
-        for word in ("map", "target"):
+        for word in ("map", "target") if "steps" not in parts else ():
             if word not in parts and root.get(word) is None:
                 help = f"{words.FLOW[word].doc}"
                 r.say("FR034", f"a flow lacks '{word}'", r.head(root), help=help)
@@ -104,20 +117,6 @@ class FlowChecker:
         self.name = self.reader.flow_name(node)
         if node is not None:
             self.name_span = node.span
-
-    def _workflow(self, root: Map) -> None:
-        self._name(root.get("flow"))
-        entry = root.entry("steps")
-        assert entry is not None
-        self.reader.say(
-            "FR023",
-            "'steps' (workflows) are reserved: this version runs one-record flows",
-            entry.key,
-            help="write map + target; workflows come in a later version",
-        )
-        for other in root.entries:  # what can be said without knowing steps
-            if other.key.text not in words.FLOW:
-                self.reader.unknown_key(other, words.FLOW, "a flow")
 
     def _flow(self, parts: Mapping[str, Node]) -> Flow | None:
         r, around = self.reader, self.around
@@ -133,10 +132,12 @@ class FlowChecker:
         source = sources.source(parts.get("source"), scope, shape)
         require = self._require(parts.get("require"), scope)
         before = len(r.found)
+        stepping = StepReader(r, values, around.systems, around.records, lookups)
+        steps = self._steps(parts, stepping, scope) if "steps" in parts else ()
         fields = values.map(parts.get("map"), scope, top=True) if "map" in parts else None
         mapped = not any(d.severity == "error" for d in r.found[before:])
         target = TargetReader(r, values, around.systems, around.records).target(parts.get("target"), scope)
-        raised = self._raised(parts)
+        raised = self._raised(parts, stepping.targets.connections)
         policies = PolicyReader(r, around.project.alerts)
         on_error = policies.read(parts.get("on_error"), self.name, around.policies, raised)
         if values.partial is not None and target is not None and target.shape is not None:
@@ -148,21 +149,33 @@ class FlowChecker:
             self._match_is_mapped(target.match, mapped_names, parts["target"])
             info = around.systems.info(target.connection, target.object)
             check_reconcile(r, parts.get("source"), target, info, mapped_names)
-        tests = TestReader(r, "group" if "group" in base else record, base).read(
-            parts.get("tests"), lookups, values.partial, source, policies.queues(on_error), values.attempted
+        partial = values.partial if "steps" not in parts else None
+        kinds = stepping.kinds if "steps" in parts else None
+        tests = TestReader(r, "group" if "group" in base else record, base, kinds, stepping.maps).read(
+            parts.get("tests"), lookups, partial, source, policies.queues(on_error), values.attempted
         )
         mask = read_mask(r, parts.get("privacy"), "group" if "group" in base else record, scope)
         self._env_everywhere()
         if mapped:
-            check_coverage(r, parts, tests, values.partial, self.name_span)
+            check_coverage(r, parts, tests, partial, self.name_span)
+            check_steps_coverage(r, tests, stepping.maps)
             self._unused(parts, values)
         graph = self._graph(variables, rules, lookups)
         if not self._cycles(graph):
             check_chains(r, graph)
             Nesting(r, lookups).check(_values(source, target, fields, variables))
-        check_identity(r, source, target, lookups, {name: needs for name, (needs, _) in graph.items()})
-        if source is not None and fields is not None:
-            check_codes(r, around.systems, source, fields, variables, lookups)
+            for step in every_step(steps):
+                Nesting(r, lookups).check(_values(None, *pieces_of(step), ()))
+        needed = {name: needs for name, (needs, _) in graph.items()}
+        check_identity(r, source, target, lookups, needed)
+        writes = [step.does for step in every_step(steps) if isinstance(step.does, Write)]
+        for write in writes:
+            check_identity(r, None, write.target, lookups, needed)
+        for one in [fields] if fields is not None else [write.map for write in writes]:
+            if source is not None:
+                check_codes(r, around.systems, source, one, variables, lookups)
+        if writes and target is None and fields is None:
+            target, fields = writes[0].target, writes[0].map
         if source is None or target is None or fields is None or self._errors():
             return None
         return Flow(
@@ -179,17 +192,41 @@ class FlowChecker:
             lookups=lookups,
             on_error=on_error,
             tests=tests,
-            hash=self._hash(values, lookups, source.shape, target.shape),
+            hash=self._hash(
+                values, lookups, source.shape, *(one.shape for one in (targets_of(steps) if steps else (target,)))
+            ),
             mask=(*mask, *project_mask(around.project.mask, "group" in base)),
             env_names=tuple(around.env().shape.fields) if around.env().shape else (),  # type: ignore[union-attr]
+            steps=steps,
         )
+
+    def _steps(self, parts: Mapping[str, Node], stepping: StepReader, scope: Scope) -> tuple[Step, ...]:
+        r = self.reader
+        for word in ("map", "target"):
+            if word in parts:
+                help = "a workflow's map and target stand in its steps: write: { … }"
+                r.say("FR045", f"'{word}' and 'steps' both say what is done", parts[word], help=help)
+        source = parts.get("source")
+        again = source.get("reconcile") if isinstance(source, Map) else None
+        full = again.get("full") if isinstance(again, Map) else None
+        if full is not None:
+            help = "reconcile: { every: …, look_back: … } finds what no webhook brought"
+            r.say("FR207", "'full' compares what one map builds, and a workflow has steps", full, help=help)
+        steps = stepping.read(parts["steps"], scope)
+        if not any(kind == "write" for kind in stepping.kinds.values()) and not r.full:
+            help = "- { id: NAME, write: { connection: …, object: …, action: …, map: { … } } }"
+            r.say("FR034", "no step writes anything", r.head(parts["steps"]), help=help)
+        return steps
 
     def _errors(self) -> bool:
         return any(d.severity == "error" for d in unignored(self.document, self.reader.found))
 
-    def _raised(self, parts: Mapping[str, Node]) -> frozenset[str]:
-        """The error classes that either end can raise."""
+    def _raised(self, parts: Mapping[str, Node], more: Iterable[str]) -> frozenset[str]:
+        """The error classes that either end can raise, or the connections of steps."""
         found: frozenset[str] = frozenset()
+        for connection in more:
+            named = self.around.systems.connector(connection)
+            found |= named.error_classes if named is not None else frozenset()
         for box in ("source", "target"):
             node = parts.get(box)
             name = node.get("connection") if isinstance(node, Map) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -254,6 +254,52 @@ class Target(Struct, frozen=True):
     shape: Shape | None = None
 
 
+# -- the steps of a workflow -----------------------------------------------------------------------------------
+
+
+class Read(Struct, frozen=True):
+    """One record by its key. target: where it is read; its ``map`` gives the key, field by field."""
+
+    target: Target
+    map: FieldMap
+    expand: tuple[str, ...] = ()
+
+
+class Write(Struct, frozen=True):
+    target: Target
+    map: FieldMap
+
+
+class Branch(Struct, frozen=True):
+    """name: what ``steps.ID.branch`` says when it was taken. when None: ``otherwise``."""
+
+    name: str | None
+    when: Expr | None
+    steps: tuple[Step, ...]
+    span: Span
+
+
+class Choose(Struct, frozen=True):
+    branches: tuple[Branch, ...]
+
+
+Doing = Read | Write | Choose
+
+
+class Step(Struct, frozen=True):
+    """One step. id: unique in its flow. when None: always."""
+
+    id: str
+    does: Doing
+    span: Span
+    when: Expr | None = None
+
+    @property
+    def kind(self) -> str:
+        """The word that the flow says it with."""
+        return type(self.does).__name__.lower()
+
+
 class Retry(Struct, frozen=True):
     times: int
     wait_secs: float
@@ -289,8 +335,10 @@ class FlowTest(Struct, frozen=True):
 
 
 class Flow(Struct, frozen=True):
-    """A one-record flow. on_error: in file order, ``other`` always present. hash: of everything that decides the
-    outcome (flow text, fragments, lookups, contracts, language version)."""
+    """A one-record flow, or a workflow when it has steps. on_error: in file order, ``other`` always present. hash: of
+    everything that decides the outcome (flow text, fragments, lookups, contracts, language version).
+
+    target, map: of a workflow those of its first step that writes; each step brings its own (``workflow.pieces``)."""
 
     name: str
     file: str
@@ -309,8 +357,41 @@ class Flow(Struct, frozen=True):
     env_names: tuple[str, ...] = ()
     mask: tuple[tuple[str, ...], ...] = ()
     """Paths into the record whose values are not shown; ``[]`` stands for each row. Of the project, too."""
+    steps: tuple[Step, ...] = ()
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The connections that live look-ups ask while a record is mapped."""
-        return tuple(lookup.connection for lookup in self.lookups.values() if lookup.connection)
+        """The connections that live look-ups ask while a record is mapped, and those of steps."""
+        live = [lookup.connection for lookup in self.lookups.values() if lookup.connection]
+        return tuple(dict.fromkeys([*live, *(one.connection for one in targets_of(self.steps))]))
+
+
+def every_step(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """The steps and those inside, in file order."""
+    for step in steps:
+        yield step
+        if isinstance(step.does, Choose):
+            for branch in step.does.branches:
+                yield from every_step(branch.steps)
+
+
+def maps_of(steps: tuple[Step, ...]) -> Iterator[FieldMap]:
+    """What steps send, and the keys of what they read."""
+    for step in every_step(steps):
+        if isinstance(step.does, Read | Write):
+            yield step.does.map
+
+
+def conditions_of(steps: tuple[Step, ...]) -> Iterator[Expr]:
+    for step in every_step(steps):
+        conditions = [step.when]
+        if isinstance(step.does, Choose):
+            conditions += [branch.when for branch in step.does.branches]
+        yield from (one for one in conditions if one is not None)
+
+
+def targets_of(steps: tuple[Step, ...]) -> Iterator[Target]:
+    """What steps read and write."""
+    for step in every_step(steps):
+        if isinstance(step.does, Read | Write):
+            yield step.does.target

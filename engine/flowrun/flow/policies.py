@@ -79,7 +79,7 @@ class PolicyReader:
             )
         if "undo" in parts and isinstance(node, Map):
             at = node.index["undo"].key if "undo" in node.index else node
-            r.say("FR023", "'undo' belongs to workflows (steps:), which come in a later version", at)
+            r.say("FR023", "'undo' comes in a later version", at)
         retry = None
         if "retry" in parts:
             inner = r.box(parts["retry"], words.RETRY, "retry")

@@ -15,7 +15,7 @@ from flowrun.expressions import Analysis, Finding, analyse
 from flowrun.expressions import parse as parse_expression
 from flowrun.expressions.parsed import Language, Parsed
 from flowrun.flow.model import Expr
-from flowrun.flow.words import RESERVED_STEP_WORDS, Box
+from flowrun.flow.words import KINDS, RESERVED_STEP_WORDS, Box
 from flowrun.project import constant
 
 Scope = Mapping[str, Field]
@@ -184,9 +184,9 @@ class Reader:
         if name in RESERVED_STEP_WORDS:
             self.say(
                 "FR023",
-                f"'{name}' belongs to workflows (steps:), which come in a later version",
+                f"'{name}' is a word of workflows: it stands in a step",
                 entry.key,
-                help="this version runs one-record flows: source, map, target",
+                help=f"steps: [{{ id: NAME, {name}: … }}]" if name in KINDS else f"'{name}' comes in a later version",
             )
             return None
         help = f"known here: {', '.join(name for name in names if name)}"

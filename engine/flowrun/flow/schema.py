@@ -191,15 +191,34 @@ def _definitions() -> dict[str, Schema]:
         },
         "expect_error": _box(words.EXPECT_ERROR),
         "expect_dead_letter": _box(words.EXPECT_DEAD_LETTER),
+        **_steps(),
         **_project_definitions(),
     }
 
 
 def _flow() -> Schema:
     made = _box(words.FLOW, "A flow: records of one system become records of another")
-    made["properties"].pop("steps")
-    made["required"] = [*made["required"], "map", "target"]
+    made["oneOf"] = [
+        {"required": ["map", "target"], "not": {"required": ["steps"]}},
+        {"required": ["steps"], "not": {"anyOf": [{"required": ["map"]}, {"required": ["target"]}]}},
+    ]
     return made
+
+
+def _steps() -> dict[str, Schema]:
+    later: Schema = {"not": {"anyOf": [{"required": [word]} for word in words.LATER_KINDS]}}
+    return {
+        "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}},
+        "step": {**_box(words.STEP), **later, "oneOf": [{"required": [kind]} for kind in words.KINDS]},
+        "read": {**_box(words.READ), "oneOf": [{"required": ["key"]}, {"required": ["find"]}]},
+        "write": _box(words.WRITE),
+        "branches": {
+            "type": "array",
+            "minItems": 1,
+            "items": {**_box(words.BRANCH), "oneOf": [{"required": ["when"]}, {"required": ["otherwise"]}]},
+        },
+        "expect_steps": {"type": "array", "items": _box(words.EXPECT_STEP)},
+    }
 
 
 def _origins() -> list[Schema]:

@@ -27,6 +27,8 @@ class TargetReader:
         self.values = values
         self.systems = systems
         self.records = records if records is not None else {}
+        self.connections: set[str] = set()
+        """Of the targets that were read."""
 
     def target(self, node: Node | None, scope: Scope) -> Target | None:
         r = self.reader
@@ -35,6 +37,7 @@ class TargetReader:
             return None
         before = len(r.found)
         connection, connector = read_connection(r, self.systems, parts.get("connection"))
+        self.connections.add(connection)
         object, info = read_object(r, self.systems, connection, parts.get("object"))
         action = r.text(parts.get("action"), "action")
         shape = self.systems.shape(connection, object) if connection and object else None
@@ -105,7 +108,7 @@ class TargetReader:
             inner = r.box(parts["guard"], words.GUARD, "guard")
             guard = Guard(r.count(inner.get("max_changes"), "max_changes"), self._share(inner.get("max_share")))
         batch = r.count(parts.get("batch"), "batch") or 1
-        save = self._saves(parts.get("save"), {**scope, "response": self._response(shape)})
+        save = self._saves(parts.get("save"), {**scope, "response": self.response(shape)})
         if not connector or any(d.severity == "error" for d in r.found[before:]):
             return None
         return Target(
@@ -126,7 +129,7 @@ class TargetReader:
             shape=shape,
         )
 
-    def _response(self, shape: Shape | None) -> Field:
+    def response(self, shape: Shape | None) -> Field:
         """What the target answers: its own fields, as far as is known, and perhaps more."""
         key = ("response", id(shape))
         if key not in self.records:

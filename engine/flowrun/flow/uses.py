@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flowrun.expressions import parse
-from flowrun.flow.model import Expr, Flow, Value
+from flowrun.flow.model import Expr, Flow, Value, conditions_of, maps_of, targets_of
 from flowrun.flow.needs import parts, parts_of_map
 
 
@@ -15,10 +15,11 @@ def values_of(flow: Flow) -> Iterator[Value]:
     yield from (one for one in (source.key, source.version, source.keep_order_by) if one is not None)
     yield from (one.value for one in flow.vars)
     yield from (one.on_miss.use for one in flow.lookups.values() if one.on_miss.use is not None)
-    if target.idempotency_key is not None:
-        yield target.idempotency_key
-    for save in target.save:
-        yield from (save.source_id, save.target_id)
+    for one in targets_of(flow.steps) if flow.steps else (target,):
+        if one.idempotency_key is not None:
+            yield one.idempotency_key
+        for save in one.save:
+            yield from (save.source_id, save.target_id)
 
 
 def expressions_of(flow: Flow) -> Iterator[Expr]:
@@ -29,7 +30,9 @@ def expressions_of(flow: Flow) -> Iterator[Expr]:
     yield from (rule.when for rule in flow.rules)
     for value in values_of(flow):
         yield from (part for part in parts(value) if isinstance(part, Expr))
-    yield from (part for part in parts_of_map(flow.map) if isinstance(part, Expr))
+    for fields in maps_of(flow.steps) if flow.steps else (flow.map,):
+        yield from (part for part in parts_of_map(fields) if isinstance(part, Expr))
+    yield from conditions_of(flow.steps)
 
 
 def env_uses(flow: Flow) -> dict[str, Expr]:

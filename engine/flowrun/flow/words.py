@@ -36,7 +36,7 @@ FLOW: Box = {
     "lookups": Word("Tables from key to value.", "lookups"),
     "map": Word("The target's fields: left the target, right where the value comes from.", "map"),
     "target": Word("Where records go.", "target"),
-    "steps": Word("A workflow instead of map + target (reserved: comes in a later version).", "reserved"),
+    "steps": Word("A workflow instead of map + target: what is done, one step after the other.", "steps"),
     "on_error": Word("What each class of error leads to; the first matching class wins.", "on_error"),
     "privacy": Word("What people do not see: { mask: [order.email] }.", "privacy"),
     "tests": Word("Examples that must come out as written; run with flowrun test.", "tests"),
@@ -168,6 +168,37 @@ TARGET: Box = {
     "guard": Word("Limits to what one run may change.", "guard"),
 }
 
+STEP: Box = {
+    "id": Word("The step's name: steps.ID.response is what it was answered.", "name", True, "sales_order"),
+    "when": Word("Whether the step is done at all.", "calc", False, "steps.payment.branch != 'ask_finance'"),
+    "read": Word("Read one record of a system.", "read"),
+    "write": Word("Write one record: map and target in one box.", "write"),
+    "choose": Word("Branches; the first whose condition is true.", "branches"),
+}
+KINDS = ("read", "write", "choose")
+"""Exactly one of these in a step."""
+LATER_KINDS = ("call", "parallel", "for_each", "flow", "approve", "wait", "undo")
+"""Reserved: they say so, rather than be called unknown."""
+
+READ: Box = {
+    "connection": SOURCE["connection"],
+    "object": Word("The connector's object to read.", "text", True, "A_SalesOrder"),
+    "key": Word("Its key, where that is one field.", "value", False, "vars.sales_order"),
+    "find": Word("Field: value, where the key is another or has several fields.", "with"),
+    "expand": SOURCE["expand"],
+}
+
+WRITE: Box = {
+    **{word: TARGET[word] for word in ("connection", "object", "action", "match", "idempotency", "save")},
+    "map": Word(FLOW["map"].doc, "map", True),
+}
+
+BRANCH: Box = {
+    "when": Word("The condition.", "calc", False, "steps.sales_order.response.TotalNetAmount > 5000"),
+    "otherwise": Word("true: when none above is true; the last branch.", "boolean", False, "true"),
+    "steps": Word("What is done then; may be empty.", "steps", True),
+}
+
 IDEMPOTENCY: Box = {
     "key": Word("A value that is the same however often the record is tried.", "value", True),
     "find_existing": Word("The target's field (or list) to ask by when an outcome is unknown.", "names"),
@@ -210,7 +241,7 @@ TEST: Box = {
     "expect_absent": Word("Fields that must not be there.", "names"),
     "expect_error": Word("{ class, field, message_has }.", "expect_error"),
     "expect_skipped": Word("only_when, or the lookup that skipped it.", "text"),
-    "expect_steps": Word("Steps in order (reserved: comes with workflows).", "reserved"),
+    "expect_steps": Word("Steps of a workflow in order, each { id, sent, failed, skipped }.", "expect_steps"),
     "expect_dead_letter": Word("{ queue, key }.", "expect_dead_letter"),
 }
 
@@ -223,6 +254,18 @@ EXPECT_ERROR: Box = {
 EXPECT_DEAD_LETTER: Box = {
     "queue": Word("The dead-letter queue.", "text", False, "orders"),
     "key": Word("The record's key.", "text", False, "8001"),
+}
+
+EXPECT_STEP: Box = {
+    "id": Word("The step.", "text", True, "tracking"),
+    "sent": Word("Fields of what it sent; others are not compared.", "plain"),
+    "failed": Word("The error class that it failed with for good.", "text", False, "rejected"),
+    "skipped": Word("true: its when: did not hold.", "boolean", False, "true"),
+}
+
+GIVEN_STEP: Box = {
+    "response": Word("What the outside world answers.", "plain"),
+    "error": Word("{ class, message }: what it says instead.", "plain"),
 }
 
 # -- flowrun.yaml ----------------------------------------------------------------------------------------------------
@@ -314,5 +357,5 @@ MAIL_TLS = ("starttls", "implicit")
 RESERVED_NAMES = ("vars", "env", "steps", "response", "group")
 """Names with a meaning of their own: no record, rule, loop or fragment may take them."""
 
-RESERVED_STEP_WORDS = ("read", "write", "call", "choose", "parallel", "for_each", "approve", "wait", "undo")
+RESERVED_STEP_WORDS = (*KINDS, *LATER_KINDS)
 """Words of workflows: they say so, rather than be called unknown."""

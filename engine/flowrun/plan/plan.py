@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from decimal import getcontext, setcontext
 from types import TracebackType
 from typing import Any
@@ -36,7 +37,7 @@ class NotMet(Exception):
 
 def compile_plan(flow: Flow, env: Mapping[str, Any]) -> Plan:
     """The plan of a checked flow in one environment. env: the environment's values."""
-    return Plan(flow, dict(env))
+    return Plan(flow, dict(env), ("steps",) if flow.steps else ())
 
 
 class _Function:
@@ -68,15 +69,26 @@ def _spelled(path: Path, local: Mapping[str, Any]) -> str:
 class Plan:
     """What a flow does to one record. Thread-safe after the first use of each method."""
 
-    def __init__(self, flow: Flow, env: Mapping[str, Any]) -> None:
+    def __init__(self, flow: Flow, env: Mapping[str, Any], beside: Sequence[str] = ()) -> None:
+        """beside: names in scope whose values ``given`` brings (``steps`` of a workflow)."""
         self.flow = flow
         self.env = env
+        self._beside = tuple(beside)
+        self._given: tuple[Any, ...] = (None,) * len(self._beside)
         self._apply = self._generate_apply(explain=False)
         self._explain: _Function | None = None
         self._identify: _Function | None = None
         self._group: _Function | None = None
         self._saves: _Function | None = None
         self._controls: _Function | None = None
+
+    def given(self, *values: Any) -> Plan:
+        """The same plan with these values for the names that stand beside the record."""
+        if self._saves is None and self.flow.target.save:
+            self._saves = self._generate_saves()  # once, not for each record
+        other = copy(self)
+        other._given = values
+        return other
 
     # -- the public face -------------------------------------------------------------------------------------------
 
@@ -101,13 +113,13 @@ class Plan:
             setcontext(outer)
 
     def _mapper(self, lookups: Snapshot) -> Callable[[Mapping[str, Any]], Outcome]:
-        call, fuel = self._apply.call, Fuel()
+        call, fuel, given = self._apply.call, Fuel(), self._given
         limit = fuel.limit
 
         def mapped(record: Mapping[str, Any]) -> Outcome:
             fuel.left = limit
             try:
-                return call(record, lookups, fuel, [])  # type: ignore[no-any-return]
+                return call(record, lookups, fuel, [], *given)  # type: ignore[no-any-return]
             except Exception as error:
                 return self._failed(self._apply, error)
 
@@ -156,7 +168,7 @@ class Plan:
         outer = getcontext()
         setcontext(EXACT)
         try:
-            found: list[SavedXref] = self._saves.call(record, lookups or _NOTHING, Fuel(), [], response)
+            found: list[SavedXref] = self._saves.call(record, lookups or _NOTHING, Fuel(), [], *self._given, response)
         except Exception as error:
             failed = self._failed(self._saves, error)
             assert isinstance(failed, Rejected)
@@ -194,7 +206,7 @@ class Plan:
         setcontext(EXACT)
         outcome: Outcome
         try:
-            outcome = self._explain.call(record, lookups, Fuel(), [], events.append)
+            outcome = self._explain.call(record, lookups, Fuel(), [], *self._given, events.append)
         except Exception as error:
             outcome = self._failed(self._explain, error)
         finally:
@@ -226,6 +238,7 @@ class Plan:
         shape = self.flow.target.shape
         emitter = ValueEmitter(code, self.flow.lookups, text_numbers=bool(shape and shape.text_numbers))
         names = {self._record_name(): "record", "env": code.bind(self.env, "env")}
+        names.update((name, f"beside{n}") for n, name in enumerate(self._beside))
         if not explain:
             code.constants[names["env"]] = self.env
         return code, emitter, names
@@ -277,7 +290,7 @@ class Plan:
         match = ", ".join(f"{code.bind(name)}: {body}.get({code.bind(name)})" for name in flow.target.match)
         words = "tuple(warnings) if warnings else ()"
         code.line(f"return {emitter.fn(Mapped)}({body}, {key}, {{{match}}}, {words}, look)")
-        arguments = "record, look, fuel, warnings" + (", trace" if explain else "")
+        arguments = self._arguments + (", trace" if explain else "")
         return _Function(code.build(arguments, name="apply"), emitter)
 
     def _generate_identify(self) -> _Function:
@@ -341,7 +354,11 @@ class Plan:
             entries.append(f"{emitter.fn(SavedXref)}({code.bind(save.xref)}, {', '.join(ids)})")
         kept = "one.source_id is not None and one.target_id is not None"  # an optional id leaves its entry out
         code.line(f"return [one for one in ({''.join(entry + ',' for entry in entries)}) if {kept}]")
-        return _Function(code.build("record, look, fuel, warnings, response", name="saves"), emitter)
+        return _Function(code.build(f"{self._arguments}, response", name="saves"), emitter)
+
+    @property
+    def _arguments(self) -> str:
+        return ", ".join(["record, look, fuel, warnings", *(f"beside{n}" for n in range(len(self._beside)))])
 
 
 def _traced(emitter: ValueEmitter, name: str, expr: Expr, held: str) -> None:

@@ -42,6 +42,8 @@ def _mapped(life: Life, store: Store, mask: Mask, opened: Callable[[str], tuple[
         live = any(lookup.kind == "connection" for lookup in flow.lookups.values())
         if flow.hash != row.flow_hash:
             words += "; the flow has changed since"
+        elif flow.steps:
+            words += ", step by step"
         elif live:
             words += "; it looks things up in a system, which is not asked again"
         else:

@@ -23,6 +23,7 @@ from flowrun.runner.intake import Intake
 from flowrun.runner.mapping import apply_all
 from flowrun.runner.patience import Patience
 from flowrun.runner.pausing import Watch, refuse_paused
+from flowrun.runner.workflow import Workflows
 from flowrun.spans import span
 from flowrun.store import Held, Row, Store
 from flowrun.store.circuits import Circuit
@@ -202,6 +203,7 @@ class Drain:
         self.rests_until = 0.0
         """By the store's clock: when it is the connection's turn again; 0: now."""
         self._held: Held | None = None
+        self._workflows = Workflows(flow, plan.env, store, writer, connections) if flow.steps else None
 
     def run(self, until: float) -> None:
         """until: by the store's clock; what is due later stays."""
@@ -250,6 +252,8 @@ class Drain:
         """Whether there was something to claim; it is written then."""
         self.writer.counts.held, self.writer.counts.rest_secs = "", 0.0
         most = max(CLAIM if self._alone else SHARED_CLAIM, self.flow.target.batch)  # a batch can be filled
+        if self._workflows is not None:
+            most = SUB_BATCH  # they go one after the other, and what is held waits for the one before
         self._width = max(1, min(most, self._width * 4))  # after an outage it grows step by step
         held = self.store.lanes.claim(self.flow.name, self._width, self.worker)
         if held.rows:
@@ -268,6 +272,10 @@ class Drain:
 
     def _map_and_write(self, held: Held, failing: bool) -> None:
         try:
+            if self._workflows is not None:
+                with gate.patience(lambda: patience_of(held)):
+                    self._workflows.write(held)
+                return
             with (
                 gate.patience(lambda: patience_of(held)),
                 span("map", flow=self.flow.name, records=len(held.rows)),

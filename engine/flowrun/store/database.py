@@ -19,7 +19,7 @@ from flowrun.errors import NoRoom, StoreError, StoreGone
 from flowrun.store.cover import Cover
 from flowrun.values import Clock, system_clock
 
-HEAD = "0011"
+HEAD = "0012"
 LOW_WATER = 16 << 20  # free bytes under which nothing new is taken in: what is held must still reach its outcome
 BALLAST = 4 << 20  # bytes set aside beside the file, since SQLite cannot delete on a full disk
 _SMALLEST = (3, 35)  # SQLite with RETURNING and DROP COLUMN

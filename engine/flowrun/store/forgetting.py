@@ -15,6 +15,7 @@ from flowrun.store.cover import Cover
 from flowrun.store.database import Database
 from flowrun.store.rows import DETAIL, Row, row_of
 from flowrun.store.sealing import PLACES, closed_rows, value_of
+from flowrun.store.steps import step_of
 from flowrun.values import decode_json, encode_json
 
 FORGOTTEN = {"forgotten": True}
@@ -27,7 +28,7 @@ _PART = 500
 
 def holding(database: Database, words: str) -> list[Row]:
     """Records of all flows that hold a text: as they came, as they were mapped, in what was sent or answered."""
-    r, j = t.records.c, t.journal.c
+    r, j, s = t.records.c, t.journal.c, t.steps.c
     like = _like(words)
     held = [cast(column, String).like(like, escape="\\") for column in (r.key, r.error_message)]
     found: dict[int, Row] = {}
@@ -35,7 +36,7 @@ def holding(database: Database, words: str) -> list[Row]:
         inside = select(t.records).where(
             or_(*held, _holds(tx, r.payload, like), _holds(tx, r.body, like), r.seq.in_(
                 select(j.seq).where(or_(_holds(tx, j.body, like), _holds(tx, j.response, like)))
-            ))
+            ), r.seq.in_(select(s.seq).where(or_(_holds(tx, s.sent, like), _holds(tx, s.answer, like)))))
         ).order_by(r.seq)  # fmt: skip
         for one in tx.execute(inside).mappings():
             found[one["seq"]] = row_of(one, database.cover)
@@ -50,7 +51,7 @@ def _hidden(tx: Connection, cover: Cover, words: str) -> set[int]:
     """Records with the text in what is encrypted, which the database cannot look into: all of it is opened."""
     sought = words.casefold()
     found: set[int] = set()
-    for table in (t.records, t.journal):
+    for table in (t.records, t.journal, t.steps):
         for place, row in closed_rows(tx, table):
             if any(sought in (value_of(place, row, name, cover) or "").casefold() for name in place.columns):
                 found.add(row["seq"])
@@ -66,7 +67,7 @@ def forget(database: Database, rows: Sequence[Row], *, reason: str, who: str) ->
     with database.transaction() as tx:
         if not database.shared:
             tx.exec_driver_sql("PRAGMA secure_delete=ON")
-        values = sorted(_values(tx, rows), key=len, reverse=True)
+        values = sorted(_values(tx, rows, database.cover), key=len, reverse=True)
         for start in range(0, len(seqs), _PART):
             _overwrite(tx, seqs[start : start + _PART], database.cover)
         flows = {row.flow for row in rows}
@@ -83,7 +84,7 @@ def sweep(database: Database) -> None:
         if database.shared:
             with database.engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
-                    "VACUUM records, journal, history, alerts, alert_notices, audit"
+                    "VACUUM records, journal, history, steps, alerts, alert_notices, audit"
                 )
             return
         raw = database.engine.raw_connection()
@@ -108,6 +109,9 @@ def _overwrite(tx: Connection, seqs: Sequence[int], cover: Cover) -> None:
     said = or_(r.error_message.is_not(None), r.error_help.is_not(None))
     tx.execute(update(t.records).where(r.seq.in_(seqs), said).values(error_message=_WORD, error_help=None))
     tx.execute(update(t.journal).where(j.seq.in_(seqs)).values(body=_BODY, response=None))
+    s = t.steps.c
+    tx.execute(update(t.steps).where(s.seq.in_(seqs), s.sent.is_not(None)).values(sent=_BODY))
+    tx.execute(update(t.steps).where(s.seq.in_(seqs)).values(answer=None, error=None))
     for id_, detail, *where in tx.execute(select(h.id, h.detail, h.seq, h.event, h.at).where(h.seq.in_(seqs))).all():
         said = decode_json(cover.open_text(detail, DETAIL, *where))
         kept = {name: value for name, value in said.items() if name in _KEPT}
@@ -115,12 +119,17 @@ def _overwrite(tx: Connection, seqs: Sequence[int], cover: Cover) -> None:
         tx.execute(update(t.history).where(h.id == id_).values(detail=bare))
 
 
-def _values(tx: Connection, rows: Sequence[Row]) -> set[str]:
+def _values(tx: Connection, rows: Sequence[Row], cover: Cover) -> set[str]:
     """The texts that stood in the records, to be found in what quotes them; not their keys, by which they are known."""
     keys = {row.key for row in rows}
     found: set[str] = set()
     for row in rows:
         found |= set(_texts((row.payload, row.body)))
+    for start in range(0, len(rows), _PART):
+        seqs = [row.seq for row in rows[start : start + _PART]]
+        for one in tx.execute(select(t.steps).where(t.steps.c.seq.in_(seqs))).mappings():
+            step = step_of(one, cover)
+            found |= set(_texts((step.sent, step.answer)))
     found = {text for text in found if len(text) >= _SHORTEST and text not in keys}
     return found | {encode_json(text).decode()[1:-1] for text in found}  # as they stand inside of JSON
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, select, update
 
 from flowrun.errors import ProjectError
 from flowrun.store import schema as t
@@ -153,8 +153,9 @@ class Inbox:
             return
         r, lane = t.records.c, t.lanes.c
         waiting = and_(
-            r.flow == flow, r.key == bindparam("b_key"), t.is_unsent(r.state, "received"), r.version.is_not(None)
-        )
+            r.flow == flow, r.key == bindparam("b_key"), t.is_unsent(r.state, "received"), r.version.is_not(None),
+            ~exists().where(t.steps.c.seq == r.seq),  # a workflow under way goes to its end first
+        )  # fmt: skip
         mine = [{"b_key": key, "b_reason": f"version {version} came"} for key, version in sorted(overtaken.items())]
         names = select(r.lane).where(waiting)
         tx.execute(

@@ -16,6 +16,7 @@ from flowrun.store import schema as t
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes, with_journal
 from flowrun.store.rows import AS_RAN, DETAIL, PAYLOAD, REPLAY, Row, row_of
+from flowrun.store.steps import Steps
 from flowrun.values import decode_json, encode_json
 
 _CHUNK = 500
@@ -30,9 +31,10 @@ class Kept:
 
 
 class Letters:
-    def __init__(self, database: Database, lanes: Lanes) -> None:
+    def __init__(self, database: Database, lanes: Lanes, steps: Steps) -> None:
         self._db = database
         self._lanes = lanes
+        self._steps = steps
 
     # -- changing --------------------------------------------------------------------------------------------------
 
@@ -56,9 +58,12 @@ class Letters:
         return len(edited)
 
     def replay(self, rows: Sequence[Row], who: str) -> int:
-        """Back into the inbox, at their old places in their lanes, to go through the flow as it is then."""
+        """Back into the inbox, at their old places in their lanes, to go through the flow as it is then. A workflow
+        goes on at the step that failed."""
         with self._db.transaction() as tx:
             gone = self._change(tx, rows, state="received", attempts=0, queue=None, reason=REPLAY)
+            for part in _parts(gone):
+                self._steps.retry(tx, [row.seq for row in part])
             self._said(tx, [(row, {}) for row in gone], "replayed", who)
             self._lanes.wake(tx, [(row.flow, row.lane) for row in gone])
         return len(gone)
@@ -70,6 +75,8 @@ class Letters:
         What is to be sent goes into the history with the replay: it stays the same through retries and restarts.
         """
         with self._db.transaction() as tx:
+            with_steps = self._steps.known(tx, [row.seq for row in rows])
+            _refuse_workflows([row for row in rows if row.seq in with_steps])
             intents = self._intents(tx, [row for row in rows if row.intent is None])
             kept: dict[int, Kept] = {}
             for row in rows:
@@ -195,6 +202,12 @@ def _refuse(rows: Sequence[Row], of: int) -> None:
     if edited:
         said.append(f"{len(edited)} of {of} were corrected, so what ran is not what is meant: {_some(edited)}")
     raise ProjectError("; ".join(said), help="replay these without --as-ran; none of them was replayed now")
+
+
+def _refuse_workflows(rows: Sequence[Row]) -> None:
+    if rows:
+        words = f"a workflow did more than one thing; not sent again as it ran: {_some([r.key for r in rows])}"
+        raise ProjectError(words, help="replay these without --as-ran: each goes on at the step that failed")
 
 
 def _some(keys: Sequence[str]) -> str:

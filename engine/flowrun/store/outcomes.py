@@ -17,9 +17,10 @@ from flowrun.store.alert_book import AlertBook
 from flowrun.store.alert_rows import Incident
 from flowrun.store.database import Database
 from flowrun.store.lanes import Lanes
-from flowrun.store.rows import ANSWER, AS_RAN, BODY, DETAIL, HELP, MESSAGE, SENT, Ending, Held, Intent
+from flowrun.store.rows import ANSWER, AS_RAN, BODY, DETAIL, HELP, MESSAGE, SENT, Ending, Held, Intent, StepRow
+from flowrun.store.steps import Steps
 from flowrun.store.xrefs import Moved, Xrefs
-from flowrun.values import encode_json
+from flowrun.values import decode_json, encode_json
 
 
 class Advanced(NamedTuple):
@@ -32,11 +33,12 @@ class Advanced(NamedTuple):
 
 
 class Outcomes:
-    def __init__(self, database: Database, lanes: Lanes, xrefs: Xrefs, alerts: AlertBook) -> None:
+    def __init__(self, database: Database, lanes: Lanes, xrefs: Xrefs, alerts: AlertBook, steps: Steps) -> None:
         self._db = database
         self._lanes = lanes
         self._xrefs = xrefs
         self._alerts = alerts
+        self._steps = steps
 
     def known(self, flow: str, intents: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Journal entries by intent: seq, state, fingerprint, target_id; how ``asked``: at ``at`` in vain."""
@@ -45,6 +47,13 @@ class Outcomes:
         with self._db.transaction() as tx:
             found = st.KNOWN.run(tx, flow=flow, names=list(intents)).mappings()
             return {entry["intent"]: dict(entry) for entry in found}
+
+    def answer(self, flow: str, intent: str) -> Mapping[str, Any]:
+        """What the target answered to what is done under this intent; empty when nothing is known of it."""
+        j = t.journal.c
+        with self._db.transaction() as tx:
+            found = tx.execute(select(j.response).where(j.flow == flow, j.intent == intent)).scalar()
+        return {} if found is None else dict(decode_json(self._db.cover.open(found, ANSWER, flow, intent)))
 
     def asked(self, flow: str, intent: str) -> float:
         """The target did not show what is in doubt under this intent. Returns when, by the store's clock."""
@@ -75,8 +84,11 @@ class Outcomes:
         settled: Iterable[int] = (),
         incidents: Sequence[tuple[int, Incident]] = (),
         answered: str = "",
+        steps: Sequence[StepRow] = (),
     ) -> Advanced:
         """Commit outcomes and intents.
+
+        steps: what steps of workflows came to, of records among these.
 
         settled: lanes whose last record of this claim this is; they are given back. incidents: (seq, what to alert
         about). answered: the connection that took a record, which contradicts what is open against it.
@@ -90,6 +102,7 @@ class Outcomes:
             mine = [one for one in endings if one.row.seq not in lost]
             now = self._db.time(tx)
             moved = self._end(tx, mine, now)
+            self._steps.keep(tx, [one for one in steps if one.seq not in lost], now)
             waits = {one.row.lane_id: one.wait_secs for one in mine if one.wait_secs is not None and one.row.lane_id}
             if closing or waits:
                 self._lanes.settle(tx, held, closing | set(waits), ours, waits, now)

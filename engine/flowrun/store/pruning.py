@@ -58,6 +58,7 @@ def _over(before: float, flow: str | None) -> ColumnElement[bool]:
 
 def _take_out(tx: Connection, seqs: list[int], gone: Counter[str]) -> None:
     gone["history"] += tx.execute(delete(t.history).where(t.history.c.seq.in_(seqs))).rowcount
+    tx.execute(delete(t.steps).where(t.steps.c.seq.in_(seqs)))
     tx.execute(update(t.journal).where(t.journal.c.seq.in_(seqs)).values(body=_EMPTY, response=None))
     gone["records"] += tx.execute(delete(t.records).where(t.records.c.seq.in_(seqs))).rowcount
 

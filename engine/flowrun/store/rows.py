@@ -36,6 +36,8 @@ SENT, ANSWER = "journal.body", "journal.response"
 """… with flow and intent."""
 DETAIL = "history.detail"
 """… with the record's number, event and time."""
+STEP_SENT, STEP_ANSWER, STEP_ERROR = "steps.sent", "steps.answer", "steps.error"
+"""… with the record's number and the step's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,22 @@ class Intent(msgspec.Struct, frozen=True):
     print_: str
     replaces: bool = False
     object: str = ""  # only_changes: what the target holds of it is not known until the answer
+
+
+class StepRow(msgspec.Struct, frozen=True):
+    """What a step of a record's workflow came to. state: done, skipped, failed, waiting. answer: what ``steps.ID`` is.
+    error: why it failed for good. due: when waiting ends. id, at: of what was read."""
+
+    seq: int
+    path: str
+    kind: str
+    state: str
+    answer: Mapping[str, Any] | None = None
+    sent: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    due: float | None = None
+    at: float = 0.0
+    id: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True):

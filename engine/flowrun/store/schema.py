@@ -140,6 +140,22 @@ history = Table(  # what a record lived through beside the usual: retries, quest
     Index("history_by_seq", "seq", "id"),
 )
 
+steps = Table(  # of workflows: what a step of a record came to, or what it waits for
+    "steps",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("seq", BigInteger, nullable=False),  # the record
+    Column("path", Text, nullable=False),  # the step's id, under those of the steps around it
+    Column("kind", String(10), nullable=False),  # read, write, choose …
+    Column("state", String(10), nullable=False),  # done, skipped, failed, waiting
+    Column("sent", LargeBinary),  # the body of a step that wrote
+    Column("answer", LargeBinary),  # what steps.ID is in expressions
+    Column("error", Text),  # JSON: why it failed for good
+    Column("due", Float),  # when waiting ends
+    Column("at", Float, nullable=False),
+    UniqueConstraint("seq", "path", name="steps_once"),
+)
+
 xref = Table(
     "xref",
     metadata,

@@ -33,7 +33,7 @@ from flowrun.store.alert_rows import FACTS, told_of
 from flowrun.store.cover import MARK, Cover
 from flowrun.store.database import Database
 from flowrun.store.events import event_place
-from flowrun.store.rows import ANSWER, BODY, DETAIL, HELP, MESSAGE, PAYLOAD, SENT
+from flowrun.store.rows import ANSWER, BODY, DETAIL, HELP, MESSAGE, PAYLOAD, SENT, STEP_ANSWER, STEP_ERROR, STEP_SENT
 
 PART = 200  # rows of one transaction
 PASSES = 8  # through the store; each takes what others wrote or held during the one before
@@ -59,6 +59,10 @@ def _of_intent(column: str) -> Callable[[Any], tuple[Any, ...]]:
     return lambda row: (column, row["flow"], row["intent"])
 
 
+def _of_step(column: str) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda row: (column, row["seq"], row["path"])
+
+
 PLACES = (
     Place(
         t.records, "seq",
@@ -78,6 +82,10 @@ PLACES = (
     Place(
         t.history, "id", {"detail": lambda row: (DETAIL, row["seq"], row["event"], row["at"])},
         lambda row: f"history of #{row['seq']}: {row['event']}",
+    ),
+    Place(
+        t.steps, "id", {"sent": _of_step(STEP_SENT), "answer": _of_step(STEP_ANSWER), "error": _of_step(STEP_ERROR)},
+        lambda row: f"step {row['path']} of #{row['seq']}",
     ),
     Place(
         t.alerts, "id",

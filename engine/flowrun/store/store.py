@@ -30,6 +30,7 @@ from flowrun.store.repairs import Repairs
 from flowrun.store.rows import ANSWER, PAYLOAD, Row, row_of
 from flowrun.store.schedules import Schedules
 from flowrun.store.sealing import put_over
+from flowrun.store.steps import Steps
 from flowrun.store.xrefs import Xrefs
 from flowrun.values import Clock, decode_json, encode_json
 
@@ -59,8 +60,9 @@ class Store:
         self.lanes = Lanes(database)
         self.xrefs = Xrefs(database)
         self.alerts = AlertBook(database)
-        self.outcomes = Outcomes(database, self.lanes, self.xrefs, self.alerts)
-        self.letters = Letters(database, self.lanes)
+        self.steps = Steps(database)
+        self.outcomes = Outcomes(database, self.lanes, self.xrefs, self.alerts, self.steps)
+        self.letters = Letters(database, self.lanes, self.steps)
         self.repairs = Repairs(database, self.inbox, self.outcomes)
         self.circuits = Circuits(database)
         self.budgets = Budgets(database)

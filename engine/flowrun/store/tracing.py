@@ -13,6 +13,7 @@ from flowrun.store import schema as t
 from flowrun.store.cover import Cover
 from flowrun.store.database import Database
 from flowrun.store.rows import DETAIL, Row, row_of
+from flowrun.store.steps import step_of
 from flowrun.values import decode_json
 
 MOST = 500  # records of one trace; more are not one object
@@ -173,6 +174,7 @@ def _events(tx: Connection, row: Row, cover: Cover) -> Iterator[Event]:
         told[last] = replace(told[last], words=f"{told[last].words}   ({row.error_place})")
     yield from told
     yield from _journal(tx, row)
+    yield from _steps(tx, row, cover)
     yield from _stands(row, told)
 
 
@@ -215,6 +217,18 @@ def _journal(tx: Connection, row: Row) -> Iterator[Event]:
             yield Event(found["at"], "answered", f"{_receipt(found)} as {found['intent']}")
         else:
             yield Event(found["at"], "sent", f"as {found['intent']}; no answer is known")
+
+
+def _steps(tx: Connection, row: Row, cover: Cover) -> Iterator[Event]:
+    s = t.steps.c
+    for found in tx.execute(select(t.steps).where(s.seq == row.seq).order_by(s.at, s.id)).mappings():
+        step = step_of(found, cover)
+        words = f"{step.path} ({step.kind}): {step.state}"
+        if step.kind == "choose" and step.answer is not None:
+            words += f", branch {step.answer.get('branch') or 'none'}"
+        if step.error is not None:
+            words += f", {step.error.get('class')}: {step.error.get('message')}"
+        yield Event(step.at, "step", words)
 
 
 def _receipt(found: RowMapping) -> str:

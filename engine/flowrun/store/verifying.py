@@ -97,6 +97,11 @@ CHECKS = (
         "look at the target whether it arrived",
     ),
     _Check(
+        "steps", "a step stands for a record that is not there",
+        "SELECT '' AS flow, s.path, s.id FROM steps s WHERE NOT EXISTS (SELECT 1 FROM records r WHERE r.seq = s.seq)",
+        mends=True,
+    ),
+    _Check(
         "history", "the history speaks of a record that is not there",
         "SELECT '' AS flow, h.event, h.id FROM history h"
         " WHERE NOT EXISTS (SELECT 1 FROM records r WHERE r.seq = h.seq)",
@@ -199,6 +204,10 @@ def _remember(database: Database, tx: Connection, check: _Check) -> None:
             tx.execute(insert(t.heads).values(flow=flow, key=key, version=row.version, fingerprint=print_, at=now))
 
 
+def _drop_steps(_: Database, tx: Connection, check: _Check) -> None:
+    tx.execute(text(f"DELETE FROM steps WHERE id IN (SELECT id FROM ({check.query}) AS found)"))
+
+
 _MENDERS: dict[str, Callable[[Database, Connection, _Check], None]] = {
-    "stuck": _due_now, "parked": _unpark, "history": _drop_history, "head": _remember,
+    "stuck": _due_now, "parked": _unpark, "history": _drop_history, "steps": _drop_steps, "head": _remember,
 }  # fmt: skip

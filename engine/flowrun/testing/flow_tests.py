@@ -14,15 +14,8 @@ from flowrun.flow.model import Flow, FlowTest, Lookup
 from flowrun.lookups import Key, Snapshot
 from flowrun.plan import Mapped, Outcome, Plan, Rejected, Skipped, compile_plan
 from flowrun.plan.explain import Explanation
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """path: the target path; expected and actual as words."""
-
-    path: str
-    expected: str
-    actual: str
+from flowrun.testing.comparison import NOTHING, Difference, compare, reach, shown
+from flowrun.testing.rehearsal import compared, expects_failure, rehearse
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +46,10 @@ def run_test(plan: Plan, test: FlowTest, env: Mapping[str, Any], *, explain: boo
         plan = compile_plan(replace(flow, lookups={**flow.lookups, **tables}), {**env, **changed})
     record = test.given[record_name(flow)]
     snapshot = stand_ins(flow, test.given)
+    if flow.steps:
+        done = rehearse(plan, record, snapshot, test.given.get("steps") or {})
+        found = (*_differences(flow, test, plan, record, done.outcome), *compared(test, done))
+        return TestResult(flow, test, done.outcome, found)
     outcome = plan.apply(record, snapshot)
     differences = tuple(_differences(flow, test, plan, record, outcome))
     explanation = plan.explain(record, snapshot) if differences and explain else None
@@ -106,19 +103,19 @@ def _differences(flow: Flow, test: FlowTest, plan: Plan, record: Any, outcome: O
     elif test.expect_skipped is not None:
         if not (isinstance(outcome, Skipped) and outcome.reason == test.expect_skipped):
             yield Difference("", f"skipped: {test.expect_skipped}", describe(outcome))
-    elif test.expect_dead_letter is None and not isinstance(outcome, Mapped):
+    elif test.expect_dead_letter is None and not isinstance(outcome, Mapped) and not expects_failure(test):
         yield Difference("", "mapped", describe(outcome))
     if test.expect_dead_letter is not None:
         yield from _dead_letter(flow, test.expect_dead_letter, plan, record, outcome)
     if not isinstance(outcome, Mapped):
         return
     for path, wanted in (test.expect or {}).items():
-        yield from _compare(path, wanted, _reach(outcome.body, path), subset=True)
+        yield from compare(path, wanted, reach(outcome.body, path), subset=True)
     if test.expect_exact is not None:
-        yield from _compare("", test.expect_exact, outcome.body, subset=False)
+        yield from compare("", test.expect_exact, outcome.body, subset=False)
     for path in test.expect_absent:
-        found = _reach(outcome.body, path)
-        if found is not _NOTHING:
+        found = reach(outcome.body, path)
+        if found is not NOTHING:
             yield Difference(path, "absent", shown(found))
 
 
@@ -156,71 +153,3 @@ def describe(outcome: Outcome) -> str:
     if isinstance(outcome, Skipped):
         return f"skipped: {outcome.reason}"
     return "mapped" if isinstance(outcome, Mapped) else "a look-up that the test does not give"
-
-
-_NOTHING: Any = object()
-
-
-def _reach(body: Any, path: str) -> Any:
-    """The value at a target path such as ``to_Item[1].Material``; a name that itself holds dots is tried first."""
-    if isinstance(body, dict) and path in body:
-        return body[path]
-    at = body
-    for part in path.replace("]", "").replace("[", ".").split("."):
-        if isinstance(at, dict) and part in at:
-            at = at[part]
-        elif isinstance(at, list) and part.isdigit() and int(part) < len(at):
-            at = at[int(part)]
-        else:
-            return _NOTHING
-    return at
-
-
-def _compare(path: str, wanted: Any, found: Any, *, subset: bool) -> Iterator[Difference]:
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for name, inner in wanted.items():
-            yield from _compare(_join(path, name), inner, found.get(name, _NOTHING), subset=subset)
-        if not subset:
-            for name in found:
-                if name not in wanted:
-                    yield Difference(_join(path, name), "absent", shown(found[name]))
-        return
-    if isinstance(wanted, list) and isinstance(found, list):
-        if len(wanted) != len(found):
-            yield Difference(path, f"{len(wanted)} rows", f"{len(found)} rows")
-        for index, (one, other) in enumerate(zip(wanted, found, strict=False)):
-            yield from _compare(f"{path}[{index}]", one, other, subset=subset)
-        return
-    if not _same(wanted, found):
-        yield Difference(path, shown(wanted), shown(found))
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _same(wanted: Any, found: Any) -> bool:
-    """Text by text, numbers by value; a quoted number means these very digits."""
-    if wanted is None or isinstance(wanted, bool):
-        return wanted is found
-    if isinstance(wanted, str):
-        if isinstance(found, int | Decimal) and not isinstance(found, bool):
-            return wanted == number_text(found)
-        return bool(wanted == found)
-    if isinstance(found, bool) or not isinstance(found, int | Decimal):
-        return False
-    return bool(wanted == found)
-
-
-def shown(value: Any) -> str:
-    if value is _NOTHING:
-        return "absent"
-    if isinstance(value, str):
-        return repr(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    if isinstance(value, int | Decimal):
-        return number_text(value)
-    return f"{len(value)} rows" if isinstance(value, list) else "an object"

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from flowrun.diagnostics import Span
-from flowrun.flow.model import Case, ConverterCall, Expr, Flow, Literal_, Requirement, Rule, Value
+from flowrun.flow.model import Branch, Case, ConverterCall, Expr, Flow, Literal_, Requirement, Rule, Step, Value
 from flowrun.plan import compile_plan
 from flowrun.testing.flow_tests import run_test
 
@@ -32,7 +32,7 @@ def survivors(flow: Flow, env: Mapping[str, Any]) -> Iterator[Survivor]:
 
 
 def mutants(flow: Flow) -> Iterator[tuple[Span, str, Flow]]:
-    for box in ("source", "require", "rules", "vars", "map"):
+    for box in ("source", "require", "rules", "vars", "steps" if flow.steps else "map"):
         for span, change, part in _changes(getattr(flow, box)):
             yield span, change, replace(flow, **{box: part})
     for name, lookup in flow.lookups.items():
@@ -73,7 +73,7 @@ def _changes(node: Any) -> Iterator[tuple[Span, str, Any]]:
 
 
 def _own(node: Any) -> Iterator[tuple[Span, str, Any]]:
-    if isinstance(node, Case | Value) and node.when is not None:
+    if isinstance(node, Case | Value | Step | Branch) and node.when is not None:
         yield node.when.span, f"not ({node.when.text})", replace(node, when=_negated(node.when))
     if isinstance(node, Rule):
         yield node.when.span, f"rule {node.name}: not ({node.when.text})", replace(node, when=_negated(node.when))

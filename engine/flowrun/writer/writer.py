@@ -27,7 +27,7 @@ from flowrun.logs import log, redact, tells
 from flowrun.masking import Mask, mask_of
 from flowrun.pacing.gate import PATIENCE_SECS, patience
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
-from flowrun.store import Ending, Failure, Held, Intent, Row, Store, fingerprint, unfit
+from flowrun.store import Ending, Failure, Held, Intent, Row, StepRow, Store, fingerprint, unfit
 from flowrun.store.lanes import boot_time
 from flowrun.writer.calling import Caller, Ready, broke
 from flowrun.writer.consequences import (
@@ -82,6 +82,8 @@ class Writer:
         self._left: dict[int, int] = {}  # lane → records of this claim without an outcome
         self._settled: set[int] = set()  # lanes to give back at the next commit
         self._failing = False
+        self._steps: list[StepRow] = []
+        """What steps of a workflow came to; it goes with the next commit."""
 
     def write(
         self, held: Held, outcomes: Sequence[Mapped | Skipped | Rejected], *, failing: bool | None = None
@@ -135,7 +137,7 @@ class Writer:
                 for warning in outcome.warnings:
                     words = mask_of(self.flow).text(warning, row.payload, outcome.body)
                     log().info("warning", flow=row.flow, key=row.key, message=words)
-                to_send.append((row, outcome, outcome.idempotency_key or f"#{row.seq}"))
+                to_send.append((row, outcome, self._intent(row, outcome)))
             if len(self._pending) >= _MOST_PENDING:
                 self._commit(held)
         each = max(1, self.flow.target.batch)
@@ -144,6 +146,14 @@ class Writer:
             if self._stops():
                 return
             self._settle(held, to_send[start : start + size])
+
+    def _intent(self, row: Row, mapped: Mapped) -> str:
+        """What the journal knows the send by."""
+        return mapped.idempotency_key or f"#{row.seq}"
+
+    def _placed(self, failure: Failure) -> Failure:
+        """As the person who reads it finds the place."""
+        return failure
 
     # -- before sending --------------------------------------------------------------------------------------------
 
@@ -380,7 +390,7 @@ class Writer:
         return kept
 
     def _reject(self, row: Row, rejected: Rejected) -> None:
-        failure = without_masked(self.flow, failure_of_rejection(rejected), row)
+        failure = self._placed(without_masked(self.flow, failure_of_rejection(rejected), row))
         if rejected.error_class in ("network", "rate_limited", "auth"):  # of a live lookup
             self.counts.outside = failure.message
         if policy_of(self.flow, rejected.error_class).pause:
@@ -404,7 +414,7 @@ class Writer:
             return
         policy = policy_of(self.flow, error.error_class)
         unknown = unknown or isinstance(error, DeliveryUnknown)
-        failure = without_masked(self.flow, failure_of_error(error, self.flow), row, mapped.body)
+        failure = self._placed(without_masked(self.flow, failure_of_error(error, self.flow), row, mapped.body))
         if policy.finish == "success" and receipt is None:
             receipt = self._twin(row, mapped)
         if isinstance(error, Unavailable) or error.error_class == "auth" or unknown:
@@ -459,6 +469,7 @@ class Writer:
         """One transaction: the outcomes so far and the intents to come. Returns the seqs that may not be sent."""
         pending, self._pending = self._pending, []
         settled, self._settled = self._settled, set()
+        steps, self._steps = self._steps, []
         if not pending and not intents and not settled:
             return set()
         answered = any(one.ending.how in ("sent", "found") for one in pending)
@@ -470,6 +481,7 @@ class Writer:
             settled=settled,
             incidents=[(one.ending.row.seq, one.incident) for one in pending if one.incident is not None],
             answered=self.flow.target.connection if answered else "",
+            steps=steps,
         )
         say_begun(begun)
         for one in moved:
