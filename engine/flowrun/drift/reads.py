@@ -9,7 +9,20 @@ from pathlib import Path as File
 from flowrun.contract import Field
 from flowrun.diagnostics import Span
 from flowrun.expressions import PathRead, analyse, parse
-from flowrun.flow.model import Each, Expr, FieldMap, First, Flow, Items, Key, Nested, Value
+from flowrun.flow.model import (
+    Each,
+    Expr,
+    FieldMap,
+    First,
+    Flow,
+    Items,
+    Key,
+    Nested,
+    Value,
+    conditions_of,
+    maps_of,
+    targets_of,
+)
 
 ROW = "[]"
 Path = tuple[str, ...]
@@ -67,11 +80,15 @@ class _Walk:
             yield from self.expr(rule.when, names, f"rule {rule.name}")
         for var in flow.vars:
             yield from self.value(var.value, names, f"vars.{var.name}")
-        yield from self.map(flow.map, names, "map")
-        if flow.target.idempotency_key is not None:
-            yield from self.value(flow.target.idempotency_key, names, "idempotency key")
-        for save in flow.target.save:
-            yield from self.value(save.source_id, names, f"save {save.xref}")
+        for fields in maps_of(flow.steps) if flow.steps else (flow.map,):
+            yield from self.map(fields, names, "map")
+        for condition in conditions_of(flow.steps):
+            yield from self.expr(condition, names, "when")
+        for target in targets_of(flow.steps) if flow.steps else (flow.target,):
+            if target.idempotency_key is not None:
+                yield from self.value(target.idempotency_key, names, "idempotency key")
+            for save in target.save:
+                yield from self.value(save.source_id, names, f"save {save.xref}")
 
     def map(self, fields: FieldMap, names: Names, used: str) -> Iterator[Place]:
         for one in fields.fields:
