@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from clikit import Shell
+from sqlalchemy import text
 from test_masks import FLOW, MAIL, NAME, NOTE, PHONE, PROJECT, TINT, person
 
 from flowrun.credentials.token import Token
@@ -95,6 +96,26 @@ def test_without_it_all_of_it_is(shell: Shell, store_place: Path | str) -> None:
     code, out, _ = shell("state", "rotate-key")
     assert code == 0 and "no key: they are open" in out
     assert MAIL.encode() in everything(store_place) and shell("state", "verify")[0] == 0
+
+
+def test_what_was_deleted_before_is_not_left_in_free_pages(shell: Shell, store_place: Path | str) -> None:
+    """Encryption is switched on when records were pruned already."""
+    project = shell.root / "flowrun.yaml"
+    sealed = project.read_text()
+    project.write_text(sealed.replace(", encrypt: true", ""))
+    lived(shell)
+    store = open_store(store_place)
+    with store.transaction() as tx:
+        if isinstance(store_place, Path):
+            tx.exec_driver_sql("PRAGMA secure_delete=OFF")  # some builds of SQLite have it on from the start
+        for table in ("history", "journal", "records"):
+            tx.execute(text(f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM records WHERE key = '5')"))
+    store.close()
+    assert (LARGE.encode() in everything(store_place)) == isinstance(store_place, Path)
+    project.write_text(sealed)
+    assert shell("state", "rotate-key")[0] == 0
+    held = everything(store_place)
+    assert [one for one in CANARIES if one in held] == []
 
 
 def test_tokens_and_payloads_get_the_new_key(

@@ -214,6 +214,7 @@ def test_a_service_keeps_what_it_is_at(project: Path, store_place: Path | str, s
             clock[0] += timedelta(seconds=LEASE_SECS * 0.6)
             passes._renewed -= LEASE_SECS / 2  # as long has passed by the other clock
             passes.tick()
+            assert not any(passes.busy(flow) for flow, _ in names), "what it is at it does not begin again"
             assert store.schedules.claim("two", LEASE_SECS, 10, names) == []
         clock[0] += timedelta(seconds=LEASE_SECS + 1)
         assert len(store.schedules.claim("two", LEASE_SECS, 10, names)) == len(names)
