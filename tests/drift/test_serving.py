@@ -93,6 +93,7 @@ def test_a_flow_that_names_nobody_is_listed(desk: Desk) -> None:
     looking(desk, store).tick()
     (alert,) = told(store)
     assert alert.channel == "order-desk"  # whom the flow names for bad_data
+    assert store.pauses.all() == []
     store.close()
     ended = desk("alerts", "list", "--env", "test")
     assert "what arrives has changed its shape" in ended.out and f"flowrun drift {FLOW}" in ended.out, ended.out
