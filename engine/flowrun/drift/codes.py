@@ -37,8 +37,8 @@ def missing_codes(
             one for one in places if one.lookup == lookup.name and (one.file, one.line) == (value.span.file, line)
         )
         place = here or (Place((), "lookup", value.span.file, line, lookup=lookup.name),)
-        misses = {"error": "such records fail", "skip": "such records are skipped", "use": "such records get what on_miss says"}
-        words = f"lookup '{lookup.name}' has no row for {told}: {misses[lookup.on_miss.action]}"
+        misses = {"error": "fail", "skip": "are skipped", "use": "get what on_miss says"}
+        words = f"lookup '{lookup.name}' has no row for {told}: such records {misses[lookup.on_miss.action]}"
         shown = Shown(first[codes[0]], told)
         share = sum(missing.values()) / max(1, len(records))
         found.append(
