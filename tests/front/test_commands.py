@@ -41,7 +41,8 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     "words",
     [("validate",), ("test",), ("run", "x"), ("runs",), ("dlq", "list"), ("dlq", "show", "a", "1"), ("connections", "list"),
      ("connections", "check"), ("connections", "pull-contract", "s4", "A_SalesOrder"), ("explain", "x", "--key", "1"),
-     ("map", "x", "--input", "-")],
+     ("map", "x", "--input", "-"), ("drift",), ("env", "list"), ("env", "diff", "a", "b"),
+     ("promote", "build", "--env", "qa", "--to", "prod", "-o", "x")],
 )  # fmt: skip
 def test_an_empty_folder_is_told_how_to_begin(empty: Shell, words: tuple[str, ...]) -> None:
     code, out, err = empty(*words)
