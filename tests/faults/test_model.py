@@ -183,3 +183,20 @@ def test_the_shortest_story_of_each_bug(
             lived()
     finally:
         world.store.close()
+
+
+def test_an_older_version_does_not_go_after_one_that_was_given_up(tmp_path: Path, store_place: Path | str) -> None:
+    world = World(tmp_path, store_place)
+    try:
+        world.event("numbered", "a", 4, "one")
+        world.deliver(["refuse"])
+        world.person("discard")
+        world.event("numbered", "a", 3, "one")
+        world.finish()
+        states = {row.version: row.state for row in world.store.records(flow="numbered")}
+        assert states == {"4": "discarded", "3": "superseded"} and world.target.things == {}
+        world.event("numbered", "a", 5, "one")
+        world.finish()
+        assert world.target.things == {"a": 3}, "the third amount, of version 5"
+    finally:
+        world.store.close()

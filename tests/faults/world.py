@@ -264,7 +264,8 @@ class World:
             raise Broken(f"{missing} are confirmed and never reached the target")
 
     def finish(self) -> None:
-        """Everything is answered and replayed; the target holds the newest version of each key."""
+        """Everything is answered and replayed; the target holds the newest version of each key. Where a person gave that
+        one up, it holds what was confirmed before: older versions that came later stay superseded."""
         for _ in range(20):
             dead = self.store.records(state="dead", limit=100_000)
             self.begun |= {int(row.payload["amount"]) for row in dead}
@@ -276,11 +277,16 @@ class World:
         else:
             raise Broken(f"something is stuck: {[self.store.counts(flow) for flow in FLOWS]}")
         self.check()
+        rows = self.store.records(flow="numbered", limit=100_000)
+        given_up: dict[str, int] = {}
+        for row in rows:
+            if row.state == "discarded":
+                given_up[row.key] = max(given_up.get(row.key, 0), int(row.version or 0))
         wanted: dict[str, tuple[int, int]] = {}
-        for row in self.store.records(flow="numbered", limit=100_000):
-            if row.state in ("confirmed", "superseded"):
-                found = (int(row.version or 0), int(row.payload["amount"]))
-                wanted[row.key] = max(wanted.get(row.key, (0, 0)), found)
+        for row in rows:
+            version = int(row.version or 0)
+            if row.state == "confirmed" or (row.state == "superseded" and version > given_up.get(row.key, 0)):
+                wanted[row.key] = max(wanted.get(row.key, (0, 0)), (version, int(row.payload["amount"])))
         have = {key: amount for key, (_, amount) in wanted.items() if self.target.things.get(key) != amount}
         if have:
             raise Broken(f"the target holds {self.target.things}, not {have}")
