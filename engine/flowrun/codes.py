@@ -96,8 +96,8 @@ CODES: dict[str, Code] = {
     "FR022": Code("two flows with one name", "Names tell flows apart in the store, in logs and in dead letters."),
     "FR023": Code(
         "a word of workflows in another place, or of a later version",
-        "What a step does (read, write, choose) stands in a list under steps:. Some words of workflows are reserved:"
-        " this version does not do them yet, and says so rather than ignore them.",
+        "What a step does (read, write, wait, choose) stands in a list under steps:. Some words of workflows are"
+        " reserved: this version does not do them yet, and says so rather than ignore them.",
     ),
     "FR030": Code(
         "an unknown key",

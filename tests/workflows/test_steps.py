@@ -243,3 +243,65 @@ def test_what_is_forgotten_and_pruned_leaves_no_step(two: Bench) -> None:
     two.slept += 1000
     prune(two.store.database, before=two.store.time(), who="tester")
     assert two.store.steps.of([row.seq]) == {} and verify(two.store.database) == []
+
+
+WAITS = """
+  - id: invoice
+    wait: { connection: from, object: things, find: { of: it.id }, every: 15m, at_most: 7d }
+  - id: noted
+    write:
+      connection: to
+      object: notes
+      action: create
+      idempotency: { key: "n-{{ it.id }}", find_existing: ref }
+      map: { ref: "N-{{ it.id }}", of: steps.invoice.response.number }
+"""
+
+
+def test_a_wait_holds_nothing_and_goes_on_when_it_is_there(bench: Bench) -> None:
+    bench.write(WAITS)
+    summary = bench.run({"id": "1"}, wait_secs=0)
+    assert summary.waiting == 1 and summary.next_due_in == pytest.approx(900, abs=1)
+    assert bench.steps() == {"invoice": "waiting"} and not bench.world.writes
+    bench.reopen()
+    bench.slept += 901
+    bench.run(wait_secs=0)
+    (row,) = bench.store.records(flow="work")
+    assert bench.steps() == {"invoice": "waiting"} and row.attempts == 0 and row.error_class is None
+    bench.world.records["things", "9001"] = {"of": "1", "number": "9001"}
+    bench.slept += 901
+    bench.run(wait_secs=0)
+    assert bench.states() == {"confirmed": 1} and bench.world.held["notes", "N-1"]["of"] == "9001"
+
+
+def test_a_wait_ends_after_its_time_whatever_was_started_again_meanwhile(bench: Bench) -> None:
+    bench.write(WAITS)
+    bench.run({"id": "1"}, wait_secs=0)
+    bench.slept += 6 * 86400
+    bench.reopen()
+    bench.run(wait_secs=0)
+    assert bench.states() == {"received": 1}
+    bench.slept += 86400 + 1
+    bench.run(wait_secs=0)
+    (letter,) = bench.store.records(state="dead")
+    assert (letter.error_class, letter.error_field) == ("rejected", "step invoice")
+    assert letter.error_message == "no things with of = 1 came within 604800 s" and not bench.world.writes
+    bench.store.letters.replay([letter], "tester")
+    bench.run(wait_secs=0)
+    assert bench.states() == {"received": 1}, "a replay waits anew"
+
+
+@pytest.mark.parametrize(("seam", "count"), [("looked", 1), ("looked", 2), ("settled", 1), ("answered", 1)])
+def test_killed_while_it_waits(bench: Bench, seam: str, count: int) -> None:
+    bench.write(WAITS)
+
+    def sleep(secs: float) -> None:
+        bench.slept += secs
+        bench.world.records["things", "9001"] = {"of": "1", "number": "9001"}
+
+    with pytest.raises(Killed):
+        bench.run({"id": "1"}, seams=kill_at(seam, count), wait_secs=1000, sleep=sleep)
+    bench.slept += 200
+    bench.run(wait_secs=1000, sleep=sleep)
+    assert bench.states() == {"confirmed": 1}
+    assert [body["ref"] for _, _, body in bench.world.writes] == ["N-1"]

@@ -270,6 +270,15 @@ class Write(Struct, frozen=True):
     map: FieldMap
 
 
+class Wait(Struct, frozen=True):
+    """Until something is found. map: what is looked for, field by field."""
+
+    target: Target
+    map: FieldMap
+    every_secs: float
+    at_most_secs: float
+
+
 class Branch(Struct, frozen=True):
     """name: what ``steps.ID.branch`` says when it was taken. when None: ``otherwise``."""
 
@@ -283,7 +292,7 @@ class Choose(Struct, frozen=True):
     branches: tuple[Branch, ...]
 
 
-Doing = Read | Write | Choose
+Doing = Read | Write | Wait | Choose
 
 
 class Step(Struct, frozen=True):
@@ -378,7 +387,7 @@ def every_step(steps: tuple[Step, ...]) -> Iterator[Step]:
 def maps_of(steps: tuple[Step, ...]) -> Iterator[FieldMap]:
     """What steps send, and the keys of what they read."""
     for step in every_step(steps):
-        if isinstance(step.does, Read | Write):
+        if isinstance(step.does, Read | Write | Wait):
             yield step.does.map
 
 
@@ -393,5 +402,5 @@ def conditions_of(steps: tuple[Step, ...]) -> Iterator[Expr]:
 def targets_of(steps: tuple[Step, ...]) -> Iterator[Target]:
     """What steps read and write."""
     for step in every_step(steps):
-        if isinstance(step.does, Read | Write):
+        if isinstance(step.does, Read | Write | Wait):
             yield step.does.target

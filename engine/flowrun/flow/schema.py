@@ -212,6 +212,7 @@ def _steps() -> dict[str, Schema]:
         "step": {**_box(words.STEP), **later, "oneOf": [{"required": [kind]} for kind in words.KINDS]},
         "read": {**_box(words.READ), "oneOf": [{"required": ["key"]}, {"required": ["find"]}]},
         "write": _box(words.WRITE),
+        "wait": _box(words.WAIT),
         "branches": {
             "type": "array",
             "minItems": 1,

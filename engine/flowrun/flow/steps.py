@@ -24,6 +24,7 @@ from flowrun.flow.model import (
     Step,
     Target,
     Value,
+    Wait,
     Write,
 )
 from flowrun.flow.reading import Reader, Scope
@@ -100,6 +101,8 @@ class StepReader:
             does = self._read(name, parts[kind], inner)
         elif kind == "write":
             does = self._write(name, parts[kind], inner)
+        elif kind == "wait":
+            does = self._wait(name, parts[kind], inner)
         else:
             does = self._choose(name, parts[kind], scope)
         if does is None or not name or (when is None and "when" in parts):
@@ -146,6 +149,21 @@ class StepReader:
             return None
         target = Target(connection, connector, object_, "read", node.span)
         return Read(target, by, r.texts(parts.get("expand"), "expand"))
+
+    def _wait(self, name: str, node: Node, scope: Scope) -> Wait | None:
+        r = self.reader
+        parts = r.box(node, words.WAIT, "wait")
+        connection, connector = read_connection(r, self.systems, parts.get("connection"))
+        self.targets.connections.add(connection)
+        object_, _ = read_object(r, self.systems, connection, parts.get("object"))
+        shape = self.systems.shape(connection, object_) if connection and object_ else None
+        self._knows(name, response=self.targets.response(shape))
+        find = self.find(parts["find"], scope) if "find" in parts else None
+        every, most = r.duration(parts.get("every"), "every"), r.duration(parts.get("at_most"), "at_most")
+        if find is None or not connector or every is None or most is None:
+            return None
+        target = Target(connection, connector, object_, "wait", node.span)
+        return Wait(target, find, float(every), float(most))
 
     def _end(self, parts: Mapping[str, Node]) -> tuple[str, str, str, ObjectInfo | None]:
         connection, connector = read_connection(self.reader, self.systems, parts.get("connection"))
@@ -246,4 +264,4 @@ class StepReader:
 
 def pieces_of(step: Step) -> tuple[Target | None, FieldMap | None]:
     """What of a step holds values that stand by themselves."""
-    return (step.does.target, step.does.map) if isinstance(step.does, Read | Write) else (None, None)
+    return (step.does.target, step.does.map) if isinstance(step.does, Read | Write | Wait) else (None, None)

@@ -173,11 +173,12 @@ STEP: Box = {
     "when": Word("Whether the step is done at all.", "calc", False, "steps.payment.branch != 'ask_finance'"),
     "read": Word("Read one record of a system.", "read"),
     "write": Word("Write one record: map and target in one box.", "write"),
+    "wait": Word("Look for a record every so often until it is there.", "wait"),
     "choose": Word("Branches; the first whose condition is true.", "branches"),
 }
-KINDS = ("read", "write", "choose")
+KINDS = ("read", "write", "wait", "choose")
 """Exactly one of these in a step."""
-LATER_KINDS = ("call", "parallel", "for_each", "flow", "approve", "wait", "undo")
+LATER_KINDS = ("call", "parallel", "for_each", "flow", "approve", "undo")
 """Reserved: they say so, rather than be called unknown."""
 
 READ: Box = {
@@ -191,6 +192,13 @@ READ: Box = {
 WRITE: Box = {
     **{word: TARGET[word] for word in ("connection", "object", "action", "match", "idempotency", "save")},
     "map": Word(FLOW["map"].doc, "map", True),
+}
+
+WAIT: Box = {
+    **{word: READ[word] for word in ("connection", "object")},
+    "find": Word("Field: value of what is waited for.", "with", True, "{ ReferenceSDDocument: it.id }"),
+    "every": Word("How often to look.", "duration", True, "15m"),
+    "at_most": Word("After so long without it the step fails as rejected.", "duration", True, "7d"),
 }
 
 BRANCH: Box = {

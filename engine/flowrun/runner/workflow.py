@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from flowrun.errors import BudgetSpent
-from flowrun.flow.model import Flow, Read, Write
+from flowrun.flow.model import Flow, Read, Wait, Write
 from flowrun.plan import Plan, Rejected, Skipped
 from flowrun.runner.mapping import apply_all
 from flowrun.store import Held, Row, StepRow, Store
@@ -86,7 +86,7 @@ class Workflows:
         step = found.step if found is not None else None
         if isinstance(found, Act):
             plan = found.plan
-        elif step is not None and isinstance(step.does, Read | Write):
+        elif step is not None and isinstance(step.does, Read | Write | Wait):
             plan = self._pieces.step(step)
         else:
             plan = self._pieces.opening
@@ -104,6 +104,8 @@ class Workflows:
                 return
         if isinstance(act.step.does, Read):
             step.read_step(held, row, act.outcome, act.step.does.expand)
+        elif isinstance(act.step.does, Wait):
+            step.wait_step(held, row, act.outcome, act.step.does, act.mark.due if act.mark is not None else None)
         else:
             step.write_step(held, row, act.outcome)
 
@@ -119,4 +121,4 @@ class Workflows:
 
 
 def _mark(row: StepRow) -> Mark:
-    return Mark(row.path, row.kind, row.state, row.answer or {}, row.sent)
+    return Mark(row.path, row.kind, row.state, row.answer or {}, row.sent, row.due)

@@ -9,11 +9,13 @@ import msgspec
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """path: the step's id, under those of the steps around it. state: done, skipped (its ``when`` did not hold) or
-    failed (for good). answer: what ``steps.ID`` is from here on. sent: the body of a step that wrote."""
+    """path: the step's id, under those of the steps around it. state: done, skipped (its ``when`` did not hold), failed
+    (for good) or waiting (until ``due``, by the store's clock). answer: what ``steps.ID`` is from here on. sent: the body
+    of a step that wrote."""
 
     path: str
     kind: str
     state: str
     answer: Mapping[str, Any] = {}
     sent: Mapping[str, Any] | None = None
+    due: float | None = None

@@ -22,12 +22,13 @@ Ask = Callable[[Plan], Asked]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A step to be done now. outcome: what it sends, or the key of what it reads."""
+    """A step to be done now. outcome: what it sends, or what it looks for."""
 
     step: Step
     path: str
     plan: Plan
     outcome: Mapped
+    mark: Mark | None = None  # of an earlier try
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ class Walk:
                 plan = self._pieces.step(step).given(seen)
                 outcome = self._ask(plan)
                 return (
-                    Act(step, step.id, plan, outcome) if isinstance(outcome, Mapped) else Broken(step, step.id, outcome)
+                    Act(step, step.id, plan, outcome, mark)
+                    if isinstance(outcome, Mapped)
+                    else Broken(step, step.id, outcome)
                 )
             seen[step.id] = dict(mark.answer)
         return None

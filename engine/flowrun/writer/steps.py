@@ -3,19 +3,20 @@ its answer kept in the same transaction; what fails, waits or is in doubt is wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from flowrun.connector import Reads, Receipt
-from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Unavailable
+from flowrun.errors import ConnectorError, DeliveryUnknown, NotFound, Refused, Unavailable
+from flowrun.flow.model import Wait
 from flowrun.plan import Mapped, Plan, Rejected, Skipped
 from flowrun.store import Ending, Failure, Held, Intent, Row, StepRow
 from flowrun.store.circuits import Circuit
 from flowrun.writer.calling import Caller, broke
 from flowrun.writer.consequences import Outcome
-from flowrun.writer.writer import Writer
+from flowrun.writer.writer import Writer, pairs
 
 
 class StepWriter(Writer):
@@ -66,22 +67,54 @@ class StepWriter(Writer):
             self._failed(row, mapped, "", found)
         self._finish(held)
 
+    def wait_step(self, held: Held, row: Row, mapped: Mapped, wait: Wait, due: float | None) -> None:
+        """due: by the store's clock, when it has waited long enough; None at the first look. Nothing is held meanwhile:
+        the lane is given back until the next look."""
+        self._mapped = mapped
+        self._left = {row.lane_id: 1}
+        self._failing = self.store.circuits.of(self.flow.target.connection) is not None
+        object_ = self.flow.target.object
+        found = self._asked(lambda: self.target.find(object_, mapped.body))
+        self._seam("looked")
+        said = found if isinstance(found, ConnectorError) else Receipt("")
+        self._judge_connection([said], [(row, mapped, "", "", False)])
+        now = self.store.time()
+        due = now + wait.at_most_secs if due is None else due
+        if isinstance(found, ConnectorError):
+            self._failed(row, mapped, "", found)
+        elif found:
+            self._end(Outcome(Ending(row, "confirmed", receipt=found[0]), "confirmed"))
+        elif now >= due:
+            words = f"no {object_} with {pairs(mapped.body)} came within {wait.at_most_secs:g} s"
+            self._failed(row, mapped, "", Refused(words))
+        else:
+            self._steps.append(StepRow(row.seq, self._path, self._kind, "waiting", due=due))
+            ending = Ending(row, "received", wait_secs=min(wait.every_secs, due - now), attempts=0, flag=row.flag)
+            self._pending.append(Outcome(ending, ""))
+            self._settled.add(row.lane_id)
+        self._finish(held)
+
     def _get(self, mapped: Mapped, expand: Sequence[str]) -> Receipt | ConnectorError:
-        target = self.flow.target
-        if not isinstance(self.target, Reads):
+        target, source = self.flow.target, self.target
+        if not isinstance(source, Reads):
             return ConnectorError(f"connection '{target.connection}' cannot read one record by its key")
+        record = self._asked(lambda: source.get(target.object, mapped.body, expand))
+        if isinstance(record, ConnectorError):
+            return record
+        if record is None:
+            return NotFound(f"{target.object} has no record with {pairs(mapped.body)}")
+        return Receipt("", response=record)
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        """What is asked only: nothing was to be done there, so nothing is ever in doubt."""
         try:
-            record = self.target.get(target.object, mapped.body, expand)
-        except DeliveryUnknown as error:  # nothing was to be done there, so nothing is in doubt
+            return ask()
+        except DeliveryUnknown as error:
             return Unavailable(error.message, help=error.help)
         except ConnectorError as error:
             return error
         except Exception as error:
             return ConnectorError(broke(self.flow.name, error).message)
-        if record is None:
-            by = ", ".join(f"{name} = {value}" for name, value in mapped.body.items())
-            return NotFound(f"{target.object} has no record with {by}")
-        return Receipt("", response=record)
 
     def rests(self, held: Held, row: Row, circuit: Circuit, secs: float) -> None:
         """Its connection is not to be called now."""

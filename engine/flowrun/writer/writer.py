@@ -247,7 +247,7 @@ class Writer:
             return self._is_settled(row, intent, entry)
         if len(found) > 1:
             ids = ", ".join(receipt.id for receipt in found[:5])
-            words = f"{len(found)} objects at the target have {_pairs(by)}: {ids}"
+            words = f"{len(found)} objects at the target have {pairs(by)}: {ids}"
             # Without an intent, so that the journal keeps its doubt and a replay asks again.
             self._failed(row, mapped, "", Conflict(words, help="keep one of them, then discard or replay"))
             return False
@@ -521,5 +521,5 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [name for name in {**old, **new} if old.get(name) != new.get(name)][:8] or ["order of fields"]
 
 
-def _pairs(by: Mapping[str, Any]) -> str:
+def pairs(by: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in by.items())
