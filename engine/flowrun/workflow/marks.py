@@ -10,8 +10,8 @@ import msgspec
 
 class Mark(msgspec.Struct, frozen=True):
     """path: the step's id, under those of the steps around it. state: done, skipped (its ``when`` did not hold), failed
-    (for good) or waiting (until ``due``, by the store's clock). answer: what ``steps.ID`` is from here on. sent: the body
-    of a step that wrote."""
+    (for good) or waiting (until ``due``, by the store's clock). answer: what ``steps.ID`` is from here on. sent: what a
+    step wrote."""
 
     path: str
     kind: str
