@@ -2,7 +2,9 @@
 
 from flowrun.alerts.pump import Told, send_due
 from flowrun.alerts.raising import (
+    agrees,
     channels_of,
+    differs,
     guarded,
     hears,
     passed,
@@ -17,7 +19,9 @@ from flowrun.alerts.raising import (
 
 __all__ = [
     "Told",
+    "agrees",
     "channels_of",
+    "differs",
     "guarded",
     "hears",
     "passed",

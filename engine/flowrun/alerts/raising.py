@@ -115,6 +115,21 @@ def guarded(store: Store, flow: Flow, stopped: GuardStopped) -> None:
             raise_alert(store, tx, Incident(policy.alert, "guard", stopped.message, flow=flow.name, owner=flow.owner))
 
 
+def differs(store: Store, flow: Flow, words: str) -> None:
+    """Both sides were compared and are not alike: an alert for whom the flow names for what no other class covers;
+    with none it is listed only. Ends with ``agrees``."""
+    policy = flow.on_error.get("other")
+    channel = policy.alert if policy is not None and policy.alert else ""
+    with store.transaction() as tx:
+        raise_alert(store, tx, Incident(channel, "difference", words, flow=flow.name, owner=flow.owner))
+
+
+def agrees(store: Store, flow: Flow) -> None:
+    """Both sides were compared and are alike."""
+    with store.transaction() as tx:
+        store.alerts.settle(tx, flow=flow.name, kinds=("difference",))
+
+
 def passed(store: Store, flow: Flow, *, read: bool) -> None:
     """A whole pass went well, which ends what was said of its source (when it was read) and of the flow's guard."""
     with store.transaction() as tx:

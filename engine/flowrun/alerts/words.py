@@ -24,6 +24,7 @@ _RECORDS: Mapping[str, tuple[str, str]] = {
     "network": ("record met a system that cannot be reached", "records met a system that cannot be reached"),
     "rate_limited": ("record met a system that asks to slow down", "records met a system that asks to slow down"),
     "auth": ("record met a system that refuses us", "records met a system that refuses us"),
+    "difference": ("comparison found that both sides differ", "comparisons found that both sides differ"),
     "other": ("failure", "failures"),
 }
 _SYSTEMS: Mapping[str, str] = {
@@ -89,6 +90,8 @@ def next_command(alert: Alert, place: Place) -> str:
         return place.command("connections", "check", alert.connection)
     if alert.kind == "drift":
         return place.command("drift", alert.flow)
+    if alert.kind == "difference":
+        return place.command("reconcile", alert.flow)
     if alert.lasting and alert.kind in ERROR_CLASSES:
         return place.command("dlq", "list", "--flow", alert.flow)
     return place.command("alerts", "show", str(alert.id))

@@ -12,11 +12,8 @@ from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.output import print_json
 from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow
 from flowrun.cli.records import read_records
-from flowrun.connector import ObjectInfo, Registry
 from flowrun.errors import ConnectorError
-from flowrun.flow.model import Flow
 from flowrun.logs import configure, redact
-from flowrun.project import Environment, Project
 from flowrun.testing.comparison import shown
 from flowrun.values import system_clock
 
@@ -54,7 +51,7 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     cannot be read.
     """
     from flowrun.connections import opened
-    from flowrun.planning import document, make_plan, masked, report, write_plan
+    from flowrun.planning import document, make_plan, masked, report, target_info, write_plan
 
     configure("auto", "warning")
     project, registry, checked, plan = open_flow(flow, env)
@@ -102,12 +99,6 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
     if proposal.guard:
         return EXIT_GUARD
     return EXIT_FINDINGS if "reject" in totals or "duplicate" in totals else EXIT_OK
-
-
-def target_info(project: Project, environment: Environment, registry: Registry, flow: Flow) -> ObjectInfo | None:
-    """What the target's connector declares of the flow's object."""
-    spec = project.connection(flow.target.connection, environment)
-    return registry[spec.connector].object_info(flow.target.object, spec.public())
 
 
 def lines(proposal: Proposal) -> Iterator[str]:

@@ -11,7 +11,6 @@ import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
 from flowrun.cli.output import print_json
-from flowrun.cli.plan import target_info
 from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow, opened_store, who
 from flowrun.cli.records import read_records
 from flowrun.errors import ConnectorError, GuardStopped
@@ -65,6 +64,7 @@ def command(
     repair: when something is left), 3 when the guard stops it, 4 when a side cannot be read.
     """
     from flowrun.connections import opened, vault_of
+    from flowrun.planning import target_info
     from flowrun.reconcile import compare
 
     configure("auto", "warning")

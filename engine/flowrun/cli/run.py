@@ -264,9 +264,9 @@ def _planned(
     quiet: bool,
 ) -> int:
     """Apply a plan."""
-    from flowrun.cli.plan import refusal, target_info
+    from flowrun.cli.plan import refusal
     from flowrun.connections import opened, vault_of
-    from flowrun.planning import PlanRefused, apply_plan, read_plan
+    from flowrun.planning import PlanRefused, apply_plan, read_plan, target_info
 
     try:
         document = read_plan(file)

@@ -4,6 +4,7 @@ from flowrun.planning.applying import Applied, apply_plan
 from flowrun.planning.changes import Change
 from flowrun.planning.document import PlanRefused, document, masked, read_plan, report, write_plan
 from flowrun.planning.making import Entry, Proposal, make_plan
+from flowrun.planning.target import target_info
 
 __all__ = [
     "Applied",
@@ -17,5 +18,6 @@ __all__ = [
     "masked",
     "read_plan",
     "report",
+    "target_info",
     "write_plan",
 ]

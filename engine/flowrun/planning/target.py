@@ -7,12 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowrun.connector import ObjectInfo, Query, Reads, Record, Source, Target
+from flowrun.connector import ObjectInfo, Query, Reads, Record, Registry, Source, Target
 from flowrun.errors import Conflict, NotFound, Refused
 from flowrun.flow.model import Flow
 from flowrun.plan import Mapped
+from flowrun.project import Environment, Project
 
 TOGETHER = 50  # objects asked for in one read; the runner's groups use the same
+
+
+def target_info(project: Project, environment: Environment, registry: Registry, flow: Flow) -> ObjectInfo | None:
+    """What the target's connector declares of the flow's object."""
+    spec = project.connection(flow.target.connection, environment)
+    return registry[spec.connector].object_info(flow.target.object, spec.public())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from flowrun.errors import StoreError
+from flowrun.reconcile import KINDS
 from flowrun.store import Store
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -109,5 +110,18 @@ class _Held(Collector):
         )
         for connection, ends in store.token_ends():
             expiry.add_metric((connection,), ends - now)
+        differences = GaugeMetricFamily(
+            "flowrun_reconcile_differences", "Of the last comparison of both sides.", labels=("flow", "kind")
+        )
+        for flow, counts in store.repairs.last_full():
+            for kind in KINDS:
+                differences.add_metric((flow, kind), counts.get(kind, 0))
+        lost = GaugeMetricFamily(
+            "flowrun_webhook_loss_ratio",
+            "Records that only reconciliation found, of all that it and webhooks brought and the store still has.",
+            labels=("flow",),
+        )
+        for flow, losses in store.repairs.all_losses():
+            lost.add_metric((flow,), losses.rate)
         up = GaugeMetricFamily("flowrun_store_up", "Whether the store answers.", value=1)
-        return [records, oldest, thin, circuits, late, failed, alerts, paused, expiry, up]
+        return [records, oldest, thin, circuits, late, failed, alerts, paused, expiry, differences, lost, up]

@@ -1,4 +1,5 @@
-"""What is read by the clock: polls, schedules, and the reconciliation behind a stream; one pass of a flow at a time.
+"""What is read by the clock: polls, schedules, the reconciliation behind a stream, and comparisons of both sides; one
+pass of a flow at a time.
 
 Each time fires once, however many processes serve: the row of ``store.schedules`` is claimed with a lease. What was
 missed while nobody served is caught up by one pass, since a pass reads all that changed since the cursor.
@@ -22,6 +23,7 @@ from flowrun.errors import ConnectorError, FlowrunError, Paused
 from flowrun.flow.model import Flow, Poll, Schedule, Webhook
 from flowrun.logs import log, redact
 from flowrun.runner import Summary, reads_from, run_flow
+from flowrun.service.comparisons import Ending, compare_now
 from flowrun.service.deployment import Deployment
 from flowrun.spans import span
 from flowrun.store.pauses import first_of
@@ -105,12 +107,20 @@ class Passes:
         self._store.schedules.give_back(self._worker)
         return not self._at
 
+    def _go_on(self) -> None:
+        """Raises Ending when the service ends; the next process compares anew."""
+        if self._ending.is_set():
+            raise Ending
+
     def _pass(self, due: Due) -> None:
         one = self._deployment.flows[due.flow]
         flow, words = one.flow, ""
         summary: Summary | None = None
         first = False
         try:
+            if due.kind == "full":
+                compare_now(self._deployment, one, self._go_on)
+                return
             first = self._store.cursors.current(flow.name) is None
             with span("pass", flow=flow.name, kind=due.kind) as step:
                 summary = run_flow(
@@ -131,6 +141,8 @@ class Passes:
             words = redact(f"{error.error_class}: {error.message}")
             log().warning("not read", flow=flow.name, message=words)
             unread(self._store, flow, error)
+        except Ending:
+            log().info("comparison ended", flow=flow.name)
         except Paused as error:
             log().info("paused", flow=flow.name, message=error.message)
         except Exception as error:
@@ -162,6 +174,9 @@ def specs_of(flow: Flow) -> Mapping[Name, str]:
     every = (flow.source.reconcile or {}).get("every_secs")
     if every and isinstance(trigger, Webhook):
         found[flow.name, "reconcile"] = f"every {every}"
+    full = (flow.source.reconcile or {}).get("full")
+    if full:
+        found[flow.name, "full"] = f"cron {full}|UTC"
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from flowrun.store import schema as t
 from flowrun.store.database import Database
@@ -116,12 +116,23 @@ class Repairs:
 
     def losses(self, flow: str) -> Losses:
         """Of all that the store still has."""
+        return next((losses for name, losses in self._losses(flow)), Losses(0, 0))
+
+    def all_losses(self) -> list[tuple[str, Losses]]:
+        """(flow, losses) of each flow that has any record of a webhook or of the reconciliation behind it."""
+        return self._losses(None)
+
+    def _losses(self, flow: str | None) -> list[tuple[str, Losses]]:
         r, u = t.records.c, t.runs.c
-        passes = select(u.id).where(u.flow == flow, u.kind == "reconcile")
+        passes = select(u.id).where(u.kind == "reconcile")
+        brought = func.count(case((r.run.is_(None), 1)))
+        missed = func.count(case((r.run.in_(passes), 1)))
+        query = select(r.flow, brought, missed).group_by(r.flow).order_by(r.flow)
+        if flow is not None:
+            query = query.where(r.flow == flow)
         with self._db.transaction() as tx:
-            brought = tx.execute(select(func.count()).where(r.flow == flow, r.run.is_(None))).scalar_one()
-            missed = tx.execute(select(func.count()).where(r.flow == flow, r.run.in_(passes))).scalar_one()
-        return Losses(int(brought), int(missed))
+            found = [(str(name), Losses(int(one), int(other))) for name, one, other in tx.execute(query)]
+        return [(name, losses) for name, losses in found if losses.brought or losses.missed]
 
     def last_full(self) -> list[tuple[str, Mapping[str, int]]]:
         """(flow, counts) of the newest full comparison of each flow that ended."""
