@@ -163,7 +163,7 @@ def not_executed(flow: Flow, from_file: bool) -> list[str]:
         elif isinstance(trigger, Schedule):
             notes.append(f"trigger schedule '{trigger.cron}': run reads once, now")
     if flow.source.reconcile is not None:
-        notes.append("reconcile is checked, not executed by run")
+        notes.append(f"reconcile: flowrun serve does it by the clock; both sides now: flowrun reconcile {flow.name}")
     return notes
 
 
