@@ -21,7 +21,7 @@ def compared(here: Serving, flow: str) -> None:
     with here.store.transaction() as tx:
         mine = (t.schedules.c.flow == flow, t.schedules.c.kind == "full")
         assert tx.execute(update(t.schedules).where(*mine).values(due=0.0)).rowcount == 1
-    here.service._wake()
+    here.service.wake()
     until(lambda: len([one for one in here.store.runs(flow, 1000) if one["kind"] == "full" and one["counts"]]) > before)
     until(lambda: all(one.worker is None for one in here.store.schedules.all()))
 
@@ -86,7 +86,7 @@ def test_the_guard_of_a_nightly_repair(project: Path, tmp_path: Path, shop: Any,
             erp.add_stock(f"AB-{n}", "1710", "12")
             with here.store.transaction() as tx:
                 tx.execute(update(t.schedules).where(t.schedules.c.kind == "poll").values(due=0.0))
-            here.service._wake()
+            here.service.wake()
             until(lambda n=n: here.store.counts(STOCK) == {"confirmed": n + 1})  # type: ignore[misc]
         for number in numbers:
             shop.products[number]["amount"] = 999

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from flowrun.store import Incoming
 from tests.conftest import ROOT
 from tests.service.serving import ORDERS, placed, serving, until
 
@@ -81,6 +82,8 @@ def test_they_ask_for_what_a_running_service_gives_and_for_all_of_it(
         here.service.metrics.missed.labels(ORDERS).inc(0)
         here.store.circuits.pause("xcart", "401")
         here.store.pauses.pause("flow", ORDERS, "look", "ann")
+        here.store.end_run(here.store.begin_run(ORDERS, "test", "h", "full"), {"missing": 1})
+        here.store.inbox.add(ORDERS, [Incoming("brought", "1", "brought", {})])
         with here.store.transaction() as tx:
             tx.exec_driver_sql(
                 "INSERT INTO tokens (connection, version, expires_at, refusals) VALUES ('s4', 1, 4000000000, 0)"
