@@ -175,7 +175,7 @@ def specs_of(flow: Flow) -> Mapping[Name, str]:
     if every and isinstance(trigger, Webhook):
         found[flow.name, "reconcile"] = f"every {every}"
     full = (flow.source.reconcile or {}).get("full")
-    if full:
+    if full and not flow.steps:  # a workflow builds no one body to compare
         found[flow.name, "full"] = f"cron {full}|UTC"
     return found
 
