@@ -53,4 +53,5 @@ class Repeating(Simulator):
     @staticmethod
     def _no(request: SimRequest, status: int) -> SimResponse:
         words = f"{request.method} {request.path} {request.query} {dict(request.headers)} {request.body.decode()}"
-        return json_response({"error": {"message": words, "code": words[:80], "field": words}}, status)
+        field = words if status == 200 else decode_json(request.body).get("greeting", "")  # what looks like a name, too
+        return json_response({"error": {"message": words, "code": words[:80], "field": field}}, status)
