@@ -105,4 +105,4 @@ def test_two_processes_of_two_connections_do_not_slow_each_other(place: str) -> 
         a = started(1, place, slow_url, {"name": "slow", "rate": "2/s"}, 2)
         b = started(1, place, quick_url, {"name": "quick", "rate": "60/s"}, 2)
         said(a + b)
-    assert len(slow.times) <= 6 and len(quick.times) >= 60 * 2 * 0.75
+    assert len(slow.times) <= 6 and len(quick.times) > 30, "with one pace for both it would be as few"

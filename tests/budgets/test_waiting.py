@@ -96,7 +96,7 @@ def test_it_waits_as_told_and_others_do_not(desk: Desk, tmp_path: Path, shape: s
     assert sum(status == 429 for _, status in came) == 1
     assert most_in([at for at, _ in came], 1.0) <= 51
     assert desk.attempts() == [1, 1, 1, 1, 1, 2], "one try was drawn, by the one that was refused"
-    assert sum(quick) < 2.0 and max(quick) < 0.5
+    assert max(quick) < least, "none of the others' had to wait for it"
 
 
 def test_who_asks_for_ages_is_asked_again_after_a_day(desk: Desk, tmp_path: Path) -> None:
@@ -125,19 +125,22 @@ def test_who_asks_for_ages_is_asked_again_after_a_day(desk: Desk, tmp_path: Path
         assert "(retry-after); again after" in told[0].words
 
 
-def test_a_slow_pace_gives_lanes_back_instead_of_holding_them(desk: Desk, tmp_path: Path) -> None:
-    with http_system(desk.store, tmp_path, limits={"rate": "9/m"}) as (target, _, came):
+def test_a_slow_pace_gives_lanes_back_instead_of_holding_them(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrun.writer.writer.PATIENCE_SECS", 1.0)
+    with http_system(desk.store, tmp_path, limits={"rate": "30/m"}) as (target, _, came):
         begun = time.monotonic()
         summary = desk.run(target, 3, 0)
         assert time.monotonic() - begun < 3
         assert (summary.counts.confirmed, summary.waiting, len(came)) == (1, 2, 1)
-        assert summary.next_due_in is not None and 4 < summary.next_due_in <= 7
+        assert summary.next_due_in is not None and 0.5 < summary.next_due_in <= 2.1
         assert desk.attempts() == [0, 0, 1]
         more = desk.run(target, 0, 30)
     assert more.counts.confirmed == 2 and desk.attempts() == [1, 1, 1]
-    assert more.waits["to"] >= 6 and more.as_counts()["s_waited"] >= 6
+    assert more.waits["to"] >= 1 and more.as_counts()["s_waited"] >= 1
     gaps = [b - a for (a, _), (b, _) in itertools.pairwise(came)]
-    assert all(gap >= 60 / 9 for gap in gaps)
+    assert all(gap >= 60 / 30 for gap in gaps)
 
 
 def test_who_waits_never_holds_a_lane_beyond_its_deadline(desk: Desk, tmp_path: Path) -> None:
