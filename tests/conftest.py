@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import shutil
 import tempfile
@@ -23,6 +24,12 @@ _MEMORY = 8 << 30
 _soft, _hard = resource.getrlimit(resource.RLIMIT_AS)
 if _soft == resource.RLIM_INFINITY or _soft > _MEMORY:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _hard))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """``-n auto``: half as many again as there are cores, since many tests wait for a clock or for another process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + max(1, cores // 2)
 
 
 @pytest.fixture
