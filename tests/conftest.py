@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flowrun import logs
 from flowrun.connections import build
 from flowrun.store import Store, open_store
 from flowrun.values import system_clock
@@ -30,6 +31,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """``-n auto``: half as many again as there are cores, since many tests wait for a clock or for another process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + max(1, cores // 2)
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test hides is no secret of the next one, whose words it would mask."""
+    monkeypatch.setattr("flowrun.logs._known", dict(logs._known))
 
 
 @pytest.fixture
