@@ -5,48 +5,29 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
-from flowrun.cli.main import main
 from flowrun.connector import discover
 from flowrun.flow import load_flow
 from flowrun.project import load_project
 from flowrun.store import Incoming, open_store
 from flowrun.values import decode_json, encode_json
+from tests.person import Person
 
 FLOW = "xcart-orders-to-s4"
 FILE = "flows/xcart-s4hana/orders-to-s4.yaml"
 Change = Callable[[dict[str, Any]], Any]
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-class Desk:
+class Desk(Person):
     def __init__(self, root: Path, place: Path | str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.root, self.place, self._capsys = root, place, capsys
+        super().__init__(capsys)
+        self.root, self.place = root, place
         self.order = load_flow(FLOW, load_project(root), discover()).tests[0].given["order"]
         self._number = 1000
-
-    def __call__(self, *words: Any) -> Ended:
-        self._capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main([str(word) for word in words])
-        finally:
-            structlog.reset_defaults()
-        out, err = self._capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Ended(int(ended.value.code or 0), out, err)
 
     def made(self, count: int, *changes: Change) -> list[dict[str, Any]]:
         """Orders like that of the flow's first test; each change is made to each of them."""

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
-from flowrun.cli.main import main
+from tests.person import Ended, Person
 
 PROD = "  prod:\n    values: {"
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-class Desk:
+class Desk(Person):
     """root: the project. target: where bundles are applied."""
 
     def __init__(self, root: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.root, self.target, self._capsys = root, target, capsys
-
-    def __call__(self, *words: Any) -> Ended:
-        self._capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main([str(word) for word in words])
-        finally:
-            structlog.reset_defaults()
-        out, err = self._capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Ended(int(ended.value.code or 0), out, err)
+        super().__init__(capsys)
+        self.root, self.target = root, target
 
     def edit(self, file: str, old: str, new: str, *, commit: str = "") -> None:
         path = self.root / file

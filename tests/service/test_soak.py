@@ -79,8 +79,6 @@ def flood(
     answered: set[str] = set()
     took: list[float] = []
     others: set[int] = set()
-    head, body = shop.webhook(numbers[0])
-    del head, body
 
     def one(n: int) -> None:
         count = 0

@@ -3,6 +3,7 @@ and goes to the dead messages after too many times."""
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from collections import deque
@@ -81,8 +82,6 @@ class EventMeshSimulator(Simulator):
         return self._consume(request.headers["x-qos"]) if found[2] else self._acknowledge(unquote(found[3]))
 
     def _token(self, request: SimRequest) -> SimResponse:
-        import base64
-
         coded = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {coded}":
             return json_response({"error": "invalid_client"}, 401)

@@ -10,6 +10,7 @@ import click
 
 from flowrun.diagnostics import Diagnostic, Span
 from flowrun.document import Document
+from flowrun.errors import ConnectorError
 
 FORMATS = ("text", "json", "sarif", "github", "gitlab", "junit")
 _COLOURS = {"error": "red", "warning": "yellow", "lint": "cyan"}
@@ -23,6 +24,16 @@ def print_json(value: Any) -> None:
     from flowrun.values import encode_json
 
     click.echo(msgspec.json.format(encode_json(without_secrets(value)), indent=2).decode())
+
+
+def say_outside(error: ConnectorError, then: str) -> None:
+    """What the outside world said, what to do about it, and what that means here."""
+    from flowrun.logs import redact
+
+    click.echo(redact(f"error: {error.error_class}: {error.message}"), err=True)
+    if error.help:
+        click.echo(redact(f"  = help: {error.help}"), err=True)
+    click.echo(then, err=True)
 
 
 def print_diagnostics(

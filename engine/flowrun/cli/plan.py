@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
-from flowrun.cli.output import print_json
+from flowrun.cli.output import print_json, say_outside
 from flowrun.cli.project import existing_vault, held_store, of_one_map, open_flow
 from flowrun.cli.records import read_records
 from flowrun.errors import ConnectorError
@@ -77,10 +77,7 @@ def command(flow: str, env: str | None, input_: Path | None, output: Path | None
                 limit=limit,
             )
     except ConnectorError as error:
-        click.echo(redact(f"error: {error.error_class}: {error.message}"), err=True)
-        if error.help:
-            click.echo(redact(f"  = help: {error.help}"), err=True)
-        click.echo("there is no plan, since not everything could be read", err=True)
+        say_outside(error, "there is no plan, since not everything could be read")
         return EXIT_OUTSIDE
     finally:
         held.close()

@@ -14,6 +14,7 @@ import click
 from flowrun.alerts import guarded, hears, passed, unread
 from flowrun.cli.alerts import tell
 from flowrun.cli.main import EXIT_FINDINGS, EXIT_GUARD, EXIT_OK, EXIT_OUTSIDE
+from flowrun.cli.output import say_outside
 from flowrun.cli.project import held_store, of_one_map, open_flow, opened_store
 from flowrun.cli.records import grouped, read_records
 from flowrun.cli.stopping import stoppable
@@ -130,10 +131,7 @@ def command(
                     )
                 except ConnectorError as error:
                     progress.stop()
-                    click.echo(redact(f"error: {error.error_class}: {error.message}"), err=True)
-                    if error.help:
-                        click.echo(f"  = help: {error.help}", err=True)
-                    click.echo("what was read before is held and delivered; run again to go on", err=True)
+                    say_outside(error, "what was read before is held and delivered; run again to go on")
                     unread(store, checked, error)
                     tell(store, project, environment)
                     return EXIT_OUTSIDE
@@ -159,7 +157,7 @@ def not_executed(flow: Flow, from_file: bool) -> list[str]:
     trigger = flow.source.trigger
     if not from_file:
         if isinstance(trigger, Webhook):
-            notes.append(f"trigger webhook {trigger.event}: the receiver is not running; the source is read instead")
+            notes.append(f"trigger webhook {trigger.event}: run reads the source; flowrun serve receives")
         elif isinstance(trigger, Schedule):
             notes.append(f"trigger schedule '{trigger.cron}': run reads once, now")
     if flow.source.reconcile is not None:

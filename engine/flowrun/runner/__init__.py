@@ -4,7 +4,7 @@ from flowrun.runner.guard import check_guard, too_much
 from flowrun.runner.intake import identified, query_of, rewind
 from flowrun.runner.mapping import apply_all, resolve
 from flowrun.runner.pausing import Watch, delivers_by, reads_from, refuse_paused
-from flowrun.runner.run import SHARED_CLAIM, Drain, Summary, run_flow
+from flowrun.runner.run import SHARED_CLAIM, Drain, Summary, run_flow, worker_name
 
 __all__ = [
     "SHARED_CLAIM",
@@ -22,4 +22,5 @@ __all__ = [
     "rewind",
     "run_flow",
     "too_much",
+    "worker_name",
 ]

@@ -170,6 +170,11 @@ def run_flow(
     return summary
 
 
+def worker_name() -> str:
+    """Of who holds something in the store: machine, process and chance, at most 64 characters."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
+
+
 class Drain:
     """Claims lanes of one flow, maps their records and writes them, until nothing is due in time."""
 
@@ -192,7 +197,7 @@ class Drain:
         self.plan = plan
         self.store = store
         self.writer = writer
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
+        self.worker = worker_name()
         self._connections = connections
         self._sleep = sleep
         self._patience = patience or Patience(flow.name, sleep)

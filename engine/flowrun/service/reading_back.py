@@ -19,7 +19,7 @@ from flowrun.store.events import Thin
 AT_ONCE = 64  # records of one look
 LEASE_SECS = 120.0  # longer than a read with all its tries takes; two that read the same do no harm
 FIRST_WAIT_SECS, LONGEST_WAIT_SECS = 1.0, 300.0
-MOST_ABSENT = 8  # tries for a record that the system does not know, about four minutes: it may only be slow to show it
+MOST_ABSENT = 8  # tries for a record that the system does not know, one to two minutes: it may only be slow to show it
 
 
 class ReadingBack:

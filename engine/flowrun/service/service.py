@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-import uuid
 from typing import Any
 
 from flowrun.alerts import send_due
@@ -14,6 +11,7 @@ from flowrun.connector import Pulls
 from flowrun.errors import FlowrunError
 from flowrun.flow.reading import seconds
 from flowrun.logs import log
+from flowrun.runner import worker_name
 from flowrun.service.accepting import Acceptor
 from flowrun.service.app import make_app
 from flowrun.service.deliveries import Deliveries
@@ -46,7 +44,7 @@ class Service:
     ) -> None:
         self.deployment = deployment
         self.store = deployment.store
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-64:]
+        self.worker = worker_name()
         self.hooks = Hooks(deployment.flows.values(), deployment.connections)
         self.metrics = Metrics(self.store)
         self.draining = False
